@@ -1,0 +1,3 @@
+//! 64-bit ARM, little-endian.
+
+pub(super) mod neon;

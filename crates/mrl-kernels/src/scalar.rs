@@ -1,0 +1,105 @@
+//! The definition of every kernel, in plain Rust: what the vector sets are translations of, and
+//! what runs on a processor without any of them. Depends on `half` only.
+//!
+//! Written to be read, not to be fast. Sums are f64, rounded once. Conversions are `half`'s
+//! software ones, so that the result owes nothing to the processor. The functions take what
+//! [`crate::Kernels`] has checked: lengths that match.
+
+use crate::dispatch::Kernels;
+use crate::{CosineTerms, PrefixTerms};
+use half::f16;
+
+/// The scalar set, which every machine has.
+pub(crate) static KERNELS: Kernels = Kernels {
+    name: "scalar",
+    dot,
+    squared_l2,
+    l1,
+    cosine_terms,
+    prefix_terms,
+    squared_norm,
+    dot_signs,
+    sign_bits,
+    sign_hamming,
+    to_f32,
+    from_f32,
+    add_to_sums,
+    all_finite,
+};
+
+/// Both slices' dimensions as f64, which holds them, their differences and their products exactly.
+fn pairs(a: &[f16], b: &[f16]) -> impl Iterator<Item = (f64, f64)> {
+    a.iter().zip(b).map(|(x, y)| (x.to_f64_const(), y.to_f64_const()))
+}
+
+/// Whether dimension `i` has a 1 in PostgreSQL's bit order.
+fn bit(bits: &[u8], i: usize) -> bool {
+    bits[i / 8] & (0x80 >> (i % 8)) != 0
+}
+
+fn dot(a: &[f16], b: &[f16]) -> f32 {
+    pairs(a, b).map(|(x, y)| x * y).sum::<f64>() as f32
+}
+
+fn squared_l2(a: &[f16], b: &[f16]) -> f32 {
+    pairs(a, b).map(|(x, y)| (x - y) * (x - y)).sum::<f64>() as f32
+}
+
+fn l1(a: &[f16], b: &[f16]) -> f32 {
+    pairs(a, b).map(|(x, y)| (x - y).abs()).sum::<f64>() as f32
+}
+
+fn cosine_terms(a: &[f16], b: &[f16]) -> CosineTerms {
+    CosineTerms { dot: dot(a, b), a_squared: squared_norm(a), b_squared: squared_norm(b) }
+}
+
+fn prefix_terms(a: &[f16], b: &[f16]) -> PrefixTerms {
+    PrefixTerms { dot: dot(a, b), a_squared: squared_norm(a) }
+}
+
+fn squared_norm(a: &[f16]) -> f32 {
+    dot(a, a)
+}
+
+fn dot_signs(a: &[f16], bits: &[u8]) -> f32 {
+    let signed = a.iter().enumerate().map(|(i, x)| {
+        let x = x.to_f64_const();
+        if bit(bits, i) { x } else { -x }
+    });
+    signed.sum::<f64>() as f32
+}
+
+fn sign_bits(src: &[f16], dst: &mut [u8]) {
+    dst.fill(0);
+    for (i, x) in src.iter().enumerate() {
+        if *x > f16::ZERO {
+            dst[i / 8] |= 0x80 >> (i % 8);
+        }
+    }
+}
+
+fn sign_hamming(a: &[f16], b: &[f16]) -> u32 {
+    a.iter().zip(b).map(|(x, y)| u32::from((*x > f16::ZERO) != (*y > f16::ZERO))).sum()
+}
+
+fn to_f32(src: &[f16], dst: &mut [f32]) {
+    for (x, out) in src.iter().zip(dst) {
+        *out = x.to_f32_const();
+    }
+}
+
+fn from_f32(src: &[f32], dst: &mut [f16]) {
+    for (x, out) in src.iter().zip(dst) {
+        *out = f16::from_f32_const(*x);
+    }
+}
+
+fn add_to_sums(src: &[f16], sums: &mut [f64]) {
+    for (x, sum) in src.iter().zip(sums) {
+        *sum += x.to_f64_const();
+    }
+}
+
+fn all_finite(src: &[f16]) -> bool {
+    src.iter().all(|x| x.is_finite())
+}

@@ -1,0 +1,98 @@
+//! Embeddings of texts that this session has embedded, so that one text embedded for many rows of
+//! a statement costs one forward pass.
+//!
+//! An entry keeps the full vector: another `dim` of the same text costs no second pass. The memory
+//! is bounded by `mrl.cache_size`; the entry unused for the longest time goes first.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+
+use mrl_encoder::Embedding;
+
+/// What was asked: model, task prefix, text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key<'a> {
+    pub model: &'a str,
+    pub prefix: Option<&'a str>,
+    pub text: &'a str,
+}
+
+/// What was answered.
+pub struct Cached {
+    pub embedding: Embedding,
+    /// The text was longer than the model reads.
+    pub truncated: bool,
+}
+
+struct Entry {
+    model: Box<str>,
+    prefix: Option<Box<str>>,
+    text: Box<str>,
+    value: Rc<Cached>,
+    bytes: usize,
+    last_used: u64,
+}
+
+impl Entry {
+    fn key(&self) -> Key<'_> {
+        Key { model: &self.model, prefix: self.prefix.as_deref(), text: &self.text }
+    }
+}
+
+/// The cache. Keyed by the key's hash; of two keys with equal hashes the later one stays.
+#[derive(Default)]
+pub struct Cache {
+    entries: HashMap<u64, Entry>,
+    hasher: RandomState,
+    bytes: usize,
+    uses: u64,
+}
+
+impl Cache {
+    pub fn get(&mut self, key: Key) -> Option<Rc<Cached>> {
+        self.uses += 1;
+        let entry = self.entries.get_mut(&self.hasher.hash_one(key))?;
+        if entry.key() != key {
+            return None;
+        }
+        entry.last_used = self.uses;
+        Some(Rc::clone(&entry.value))
+    }
+
+    /// Keeps an answer if it fits into `limit` bytes, at the cost of the ones unused longest.
+    pub fn insert(&mut self, key: Key, value: Rc<Cached>, limit: usize) {
+        let texts = key.model.len() + key.prefix.map_or(0, str::len) + key.text.len();
+        let bytes = texts + 2 * size_of_val(value.embedding.full()) + size_of::<Entry>();
+        self.shrink(limit.saturating_sub(bytes));
+        if bytes > limit {
+            return;
+        }
+        let entry = Entry {
+            model: key.model.into(),
+            prefix: key.prefix.map(Into::into),
+            text: key.text.into(),
+            value,
+            bytes,
+            last_used: self.uses,
+        };
+        if let Some(replaced) = self.entries.insert(self.hasher.hash_one(key), entry) {
+            self.bytes -= replaced.bytes;
+        }
+        self.bytes += bytes;
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn shrink(&mut self, limit: usize) {
+        while self.bytes > limit {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_used);
+            let Some(hash) = oldest.map(|(hash, _)| *hash) else { return };
+            if let Some(entry) = self.entries.remove(&hash) {
+                self.bytes -= entry.bytes;
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Keeping a column of embeddings filled.
+
+mod trigger;

@@ -1,0 +1,127 @@
+//! From typed errors to `ereport`: the one place where an error becomes an SQLSTATE.
+
+use mrl_encoder::EncoderError;
+use mrl_vector::VectorError;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, function_name};
+
+/// An error as the user will see it.
+#[derive(Debug)]
+pub struct SqlError {
+    code: Code,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+impl SqlError {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Raises the error; the server's handler takes over. Rust values on the way are dropped.
+    pub fn raise(self) -> ! {
+        self.report(PgLogLevel::ERROR);
+        unreachable!("an error report returned")
+    }
+
+    /// Sends the report as a warning and goes on.
+    pub fn warn(self) {
+        self.report(PgLogLevel::WARNING);
+    }
+
+    fn report(self, level: PgLogLevel) {
+        let mut report =
+            ErrorReport::new(self.code, in_server_encoding(self.message), function_name!());
+        if let Some(detail) = self.detail {
+            report = report.set_detail(in_server_encoding(detail));
+        }
+        if let Some(hint) = self.hint {
+            report = report.set_hint(in_server_encoding(hint));
+        }
+        report.report(level);
+    }
+}
+
+/// Makes a message fit a database of another encoding without ever failing: there, what is not
+/// ASCII is escaped. NUL cannot stand in a message and is left out.
+fn in_server_encoding(message: String) -> String {
+    // SAFETY: reads a variable that is set once when the session connects.
+    let utf8 = unsafe { pg_sys::GetDatabaseEncoding() } == pg_sys::pg_enc::PG_UTF8 as i32;
+    if (utf8 || message.is_ascii()) && !message.contains('\0') {
+        return message;
+    }
+    let escape = |c: char| match c {
+        '\0' => String::new(),
+        c if utf8 || c.is_ascii() => c.into(),
+        c => c.escape_unicode().to_string(),
+    };
+    message.chars().map(escape).collect()
+}
+
+impl From<VectorError> for SqlError {
+    fn from(error: VectorError) -> Self {
+        use VectorError as E;
+        let code = match &error {
+            E::DifferentDimensions { .. }
+            | E::UnexpectedDimensions { .. }
+            | E::NoDimensions
+            | E::NotANumber { .. }
+            | E::Infinite { .. }
+            | E::UnusedNotZero(_) => Code::ERRCODE_DATA_EXCEPTION,
+            E::TooManyDimensions => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            E::OutOfRange { .. } | E::Overflow | E::Underflow => {
+                Code::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE
+            }
+            E::Syntax { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
+        };
+        let mut report = Self::new(code, error.to_string());
+        report.detail = error.detail();
+        report
+    }
+}
+
+impl From<EncoderError> for SqlError {
+    fn from(error: EncoderError) -> Self {
+        use EncoderError as E;
+        let code = match &error {
+            E::InvalidModelName { .. }
+            | E::NotInstalled { .. }
+            | E::UnknownPrefix { .. }
+            | E::DimensionOutOfRange { .. } => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            E::TokenLimitOutOfRange { .. } => Code::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            E::OutOfMemory { .. } => Code::ERRCODE_OUT_OF_MEMORY,
+            E::Interrupted => Code::ERRCODE_QUERY_CANCELED,
+            // What is wrong with files, or with what was computed from them.
+            _ => Code::ERRCODE_SYSTEM_ERROR,
+        };
+        let report = Self::new(code, error.to_string());
+        match error {
+            E::InvalidModelName { .. } => report
+                .detail("A model name has letters, digits, \".\", \"_\" and \"-\", and does not start with a dot."),
+            E::NotInstalled { name, directory, installed } => report
+                .detail(format!("mrl.model_dir is \"{directory}\"; installed there: {}.", listed(&installed)))
+                .hint(format!("Install it with \"make model MODEL={name}\".")),
+            E::UnknownPrefix { known, .. } => {
+                report.hint(format!("The model's prefixes are {}.", listed(&known)))
+            }
+            _ => report,
+        }
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".into() } else { format!("\"{}\"", names.join("\", \"")) }
+}

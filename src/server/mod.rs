@@ -1,0 +1,13 @@
+//! The server's conventions, each wrapped once: how a C-language function is called and answers,
+//! how rows are returned, how arrays are read, how errors are raised.
+//!
+//! Knows PostgreSQL and nothing of vectors or encoders.
+
+#[macro_use]
+pub mod call;
+pub mod array;
+pub mod bits;
+pub mod catalog;
+pub mod error;
+pub mod rows;
+pub mod text;
