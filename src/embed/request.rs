@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use mrl_encoder::ModelDescription;
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::embed::cache::{Cache, Cached, Key};
 use crate::embed::door;
-use crate::server::error::SqlError;
+use crate::server::error::{SqlError, model_dir_in_words};
 use crate::settings::{self, OnLongText};
 use crate::vector::datum::NewVector;
 
@@ -137,6 +138,12 @@ impl<'a> Request<'a> {
     }
 
     fn warn_of_dimension(&self, trained: &str) {
+        // SAFETY: reads a variable that is set once when the process starts.
+        let is_parallel_worker = unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+        // A worker's warnings reach the same client as its leader's, which has the same arguments.
+        if is_parallel_worker {
+            return;
+        }
         if STATE.with_borrow_mut(|state| state.warned_dimensions.insert(self.model.clone())) {
             SqlError::new(
                 Code::ERRCODE_WARNING,
@@ -207,12 +214,15 @@ fn single_installed_model() -> Result<String, SqlError> {
     let installed = door::installed()?;
     match installed.as_slice() {
         [name] => Ok(name.as_str().to_owned()),
-        [] => Err(SqlError::new(
-            Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            "no embedding model is installed",
-        )
-        .detail(format!("mrl.model_dir is \"{}\".", settings::model_dir().display()))
-        .hint("Install one with \"make model MODEL=all-MiniLM-L6-v2\".")),
+        [] => {
+            let directory = settings::model_dir().display().to_string();
+            Err(SqlError::new(
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                "no embedding model is installed",
+            )
+            .detail(format!("There is none in {}.", model_dir_in_words(&directory)))
+            .hint("Install one with \"make model MODEL=all-MiniLM-L6-v2\"."))
+        }
         several => {
             let names: Vec<_> =
                 several.iter().map(|name| format!("\"{}\"", name.as_str())).collect();

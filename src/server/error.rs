@@ -109,17 +109,39 @@ impl From<EncoderError> for SqlError {
         };
         let report = Self::new(code, error.to_string());
         match error {
+            E::UnreadableDirectory { reason, .. } if !may_see_paths() => {
+                Self::new(code, format!("could not read mrl.model_dir: {reason}"))
+            }
             E::InvalidModelName { .. } => report
                 .detail("A model name has letters, digits, \".\", \"_\" and \"-\", and does not start with a dot."),
-            E::NotInstalled { name, directory, installed } => report
-                .detail(format!("mrl.model_dir is \"{directory}\"; installed there: {}.", listed(&installed)))
-                .hint(format!("Install it with \"make model MODEL={name}\".")),
+            E::NotInstalled { name, directory, installed } => {
+                Self::new(code, format!("model \"{name}\" is not installed"))
+                    .detail(format!(
+                        "Models installed in {} are: {}.",
+                        model_dir_in_words(&directory),
+                        listed(&installed)
+                    ))
+                    .hint("Models are installed with \"make model MODEL=name\".")
+            }
             E::UnknownPrefix { known, .. } => {
                 report.hint(format!("The model's prefixes are {}.", listed(&known)))
             }
             _ => report,
         }
     }
+}
+
+/// The setting, with its value for those who may see it.
+pub fn model_dir_in_words(directory: &str) -> String {
+    if may_see_paths() { format!("mrl.model_dir \"{directory}\"") } else { "mrl.model_dir".into() }
+}
+
+/// Whether the user may see settings that tell where the server keeps its files: superusers and
+/// members of pg_read_all_settings.
+fn may_see_paths() -> bool {
+    const PG_READ_ALL_SETTINGS: u32 = 3374;
+    // SAFETY: catalog lookups.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), PG_READ_ALL_SETTINGS.into()) }
 }
 
 fn listed(names: &[String]) -> String {

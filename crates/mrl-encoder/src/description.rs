@@ -19,6 +19,8 @@ const MODULES_FILE: &str = "modules.json";
 const PROMPTS_FILE: &str = "config_sentence_transformers.json";
 const LENGTH_FILE: &str = "sentence_bert_config.json";
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// An error message names at most so much of what a caller wrote.
+const MAX_NAMED_CHARACTERS: usize = 128;
 const MAX_PROMPTS: usize = 256;
 const MAX_PROMPT_BYTES: usize = 64 * 1024;
 
@@ -107,7 +109,7 @@ impl ModelDescription {
         let known = self.prompts.iter().find(|(name, _)| name == prefix);
         known.map(|(_, text)| text.as_str()).ok_or_else(|| EncoderError::UnknownPrefix {
             model: self.name.to_string(),
-            prefix: prefix.to_owned(),
+            prefix: prefix.chars().take(MAX_NAMED_CHARACTERS).collect(),
             known: self.prefixes().into_iter().map(str::to_owned).collect(),
         })
     }
