@@ -407,4 +407,4 @@ COMMENT ON FUNCTION mrl_status() IS 'the models that this session has loaded and
 CREATE FUNCTION mrl_embed_trigger() RETURNS trigger
     AS 'MODULE_PATHNAME', 'mrl_embed_trigger' LANGUAGE C;
 COMMENT ON FUNCTION mrl_embed_trigger() IS
-    'BEFORE INSERT OR UPDATE row trigger that fills a column: (target column, task prefix, source column or template [, dim=…] [, model=…])';
+    'BEFORE INSERT OR UPDATE row trigger that fills a column: (target column, task prefix, source column or template [, dim=...] [, model=...])';

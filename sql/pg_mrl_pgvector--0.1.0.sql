@@ -7,7 +7,7 @@
 
 -- Casts -----------------------------------------------------------------------------------------
 
--- Implicit in one direction only: were both implicit, emb <#> '[…]' would be ambiguous.
+-- Implicit in one direction only: were both implicit, emb <#> '[...]' would be ambiguous.
 CREATE CAST (mrlvec AS halfvec) WITHOUT FUNCTION AS IMPLICIT;
 COMMENT ON CAST (mrlvec AS halfvec) IS 'the same bytes';
 
