@@ -17,10 +17,12 @@ pub struct Call(pg_sys::FunctionCallInfo);
 impl Call {
     /// # Safety
     /// `info` is what the server passed to a C-language function, still running.
+    #[inline]
     pub unsafe fn new(info: pg_sys::FunctionCallInfo) -> Self {
         Self(info)
     }
 
+    #[inline]
     fn argument(&self, index: usize) -> pg_sys::NullableDatum {
         // SAFETY: by `new` the structure is the server's; `nargs` entries follow it.
         unsafe {
@@ -29,12 +31,14 @@ impl Call {
         }
     }
 
+    #[inline]
     pub fn is_null(&self, index: usize) -> bool {
         self.argument(index).isnull
     }
 
     /// The argument as a `T`. Its SQL type is what `sql/` declares; it is not NULL (the function
     /// is STRICT, or [`Call::is_null`] was asked).
+    #[inline]
     pub fn get<T: FromSql>(&self, index: usize) -> Result<T, SqlError> {
         // SAFETY: the declaration in sql/ gives this argument the type that `T` reads.
         unsafe { T::from_sql(self.argument(index).value) }
@@ -70,6 +74,7 @@ impl Call {
     }
 
     /// Ends the call: stores whether the result is NULL and hands it over, or raises the error.
+    #[inline]
     pub fn finish<T: IntoSql>(self, result: Result<T, SqlError>) -> pg_sys::Datum {
         let datum = match result {
             Ok(value) => value.into_sql(),

@@ -10,8 +10,20 @@ use crate::server::error::SqlError;
 use crate::vector::datum::{NewVector, Vector};
 
 /// Both arguments of a binary operator.
+#[inline]
 fn pair(call: &Call) -> Result<(Vector, Vector), SqlError> {
     Ok((call.get(0)?, call.get(1)?))
+}
+
+/// Both arguments of a distance, which a query asks of row after row: while this row's is computed,
+/// the memory is asked for the next one's.
+#[inline]
+fn scanned_pair(call: &Call) -> Result<(Vector, Vector), SqlError> {
+    let (left, right) = pair(call)?;
+    let shared = left.len().min(right.len());
+    left.prefetch_next_row(shared);
+    right.prefetch_next_row(shared);
+    Ok((left, right))
 }
 
 fn compare(call: &Call) -> Result<Ordering, SqlError> {
@@ -22,35 +34,35 @@ fn compare(call: &Call) -> Result<Ordering, SqlError> {
 sql_function! {
     /// `<#>`
     fn mrlvec_negative_inner_product(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::negative_inner_product(&left, &right))
     }
 
     fn mrlvec_inner_product(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::inner_product(&left, &right))
     }
 
     /// `<=>`
     fn mrlvec_cosine_distance(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::cosine_distance(&left, &right))
     }
 
     /// `<->`
     fn mrlvec_l2_distance(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::l2_distance(&left, &right)?)
     }
 
     /// `<+>`
     fn mrlvec_l1_distance(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::l1_distance(&left, &right)?)
     }
 
     fn mrlvec_sign_hamming_distance(call) -> f64 {
-        let (left, right) = pair(call)?;
+        let (left, right) = scanned_pair(call)?;
         Ok(distance::sign_hamming_distance(&left, &right))
     }
 

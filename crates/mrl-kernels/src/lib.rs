@@ -171,3 +171,13 @@ pub fn add_to_sums(src: &[f16], sums: &mut [f64]) {
 pub fn all_finite(src: &[f16]) -> bool {
     chosen().all_finite(src)
 }
+
+/// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address
+/// will do, nothing is read, and no result changes.
+#[inline]
+pub fn prefetch(start: *const u8, bytes: usize) {
+    const CACHE_LINE: usize = 64;
+    for offset in (0..bytes).step_by(CACHE_LINE) {
+        arch::prefetch(start.wrapping_add(offset));
+    }
+}

@@ -11,11 +11,13 @@ use mrl_kernels as kernels;
 use crate::{VectorError, check_same_dimensions};
 
 /// `<#>`: minus the inner product, at the shared k-prefix. In `f64`, summed in `f32`.
+#[inline]
 pub fn negative_inner_product(left: &[f16], right: &[f16]) -> f64 {
     -inner_product(left, right)
 }
 
 /// The inner product at the shared k-prefix.
+#[inline]
 pub fn inner_product(left: &[f16], right: &[f16]) -> f64 {
     if left.len() == right.len() {
         return f64::from(kernels::dot(left, right));
@@ -26,6 +28,7 @@ pub fn inner_product(left: &[f16], right: &[f16]) -> f64 {
 }
 
 /// `<=>`: 1 minus the cosine of the angle between the shared k-prefixes; NaN where one is zero.
+#[inline]
 pub fn cosine_distance(left: &[f16], right: &[f16]) -> f64 {
     let shared = left.len().min(right.len());
     let terms = kernels::cosine_terms(&left[..shared], &right[..shared]);

@@ -12,6 +12,7 @@
 
 pub mod arithmetic;
 pub mod convert;
+mod decimal;
 pub mod distance;
 mod error;
 pub mod order;

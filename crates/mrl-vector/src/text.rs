@@ -7,7 +7,7 @@
 use half::f16;
 
 use crate::convert::half_from_f64;
-use crate::{MAX_DIMENSIONS, VectorError};
+use crate::{MAX_DIMENSIONS, VectorError, decimal};
 
 /// Reads a vector. The text need not be UTF-8; only ASCII can be right.
 pub fn parse(text: &[u8]) -> Result<Vec<f16>, VectorError> {
@@ -62,57 +62,9 @@ pub fn parse_component(text: &[u8], position: usize) -> Result<f16, VectorError>
 
 /// Appends the text of `vector`.
 pub fn write(vector: &[f16], out: &mut Vec<u8>) {
-    // "-0.00012207031," is as long as they get.
-    out.reserve(2 + 15 * vector.len());
     out.push(b'[');
-    for (i, component) in vector.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write_component(*component, out);
-    }
+    decimal::write_all(vector, out);
     out.push(b']');
-}
-
-/// Appends a half as PostgreSQL prints the equal `real`: the shortest digits, and a power of ten
-/// of at least two digits below 10⁻⁴ (no half is large enough to need one above).
-fn write_component(component: f16, out: &mut Vec<u8>) {
-    let value = component.to_f32();
-    if component.is_sign_negative() {
-        out.push(b'-');
-    }
-    let mut buffer = ryu::Buffer::new();
-    let shortest = buffer.format_finite(value.abs());
-    if value != 0.0 && value.abs() < 1e-4 {
-        write_scientific(shortest.as_bytes(), out);
-    } else {
-        out.extend_from_slice(shortest.strip_suffix(".0").unwrap_or(shortest).as_bytes());
-    }
-}
-
-/// Rewrites the digits of a number below 10⁻⁴ (`0.00006`, `5.96e-8`, `6e-8`) as `d.ddde-XX`.
-fn write_scientific(shortest: &[u8], out: &mut Vec<u8>) {
-    let (mantissa, written_exponent) = match shortest.iter().position(|c| *c == b'e') {
-        Some(e) => {
-            let digits = shortest[e + 2..].iter().fold(0, |n, c| 10 * n + i32::from(c - b'0'));
-            (&shortest[..e], -digits)
-        }
-        None => (shortest, 0),
-    };
-    let point = mantissa.iter().position(|c| *c == b'.').unwrap_or(mantissa.len());
-    let mut digits: Vec<u8> = mantissa.iter().copied().filter(|c| *c != b'.').collect();
-    let zeros = digits.iter().take_while(|c| **c == b'0').count();
-    digits.drain(..zeros);
-    while digits.len() > 1 && digits.last() == Some(&b'0') {
-        digits.pop();
-    }
-    let exponent = written_exponent + point as i32 - 1 - zeros as i32;
-    out.push(digits[0]);
-    if digits.len() > 1 {
-        out.push(b'.');
-        out.extend_from_slice(&digits[1..]);
-    }
-    out.extend_from_slice(format!("e-{:02}", -exponent).as_bytes());
 }
 
 /// The number at the start of `text`, and how many bytes it takes; `None` if there is none.

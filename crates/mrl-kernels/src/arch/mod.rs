@@ -28,6 +28,15 @@ pub(crate) fn detect() -> Vec<&'static Kernels> {
     sets.into_iter().flatten().collect()
 }
 
+/// Asks for the cache line of an address; of none where the processor's hint is not known here.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    x86_64::prefetch(address);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// A slice that the trait says has `N` elements, as an array.
 #[allow(dead_code, reason = "a processor without vector sets")]
 #[inline(always)]

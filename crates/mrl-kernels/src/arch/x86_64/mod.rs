@@ -5,7 +5,7 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 
 use crate::dispatch::Kernels;
-use core::arch::x86_64::__cpuid;
+use core::arch::x86_64::{__cpuid, _MM_HINT_T0, _mm_prefetch};
 
 /// AVX-512 for a processor that computes 512 bits in two halves: the sums of halfs run at 256.
 ///
@@ -44,4 +44,11 @@ fn is_zen4() -> bool {
     let version = __cpuid(1).eax;
     let (base, extended) = ((version >> 8) & 0xf, (version >> 20) & 0xff);
     is_amd && base == 0xf && base + extended == 0x19
+}
+
+/// Asks for the cache line of an address.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: a hint reads nothing and faults on no address; every x86-64 processor has it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
