@@ -176,16 +176,13 @@ impl TextTokenizer {
                 file.normalizer.strip_accents,
                 file.normalizer.lowercase,
             )))
+            .map_err(|error| corrupt(error.to_string()))?
             .with_pre_tokenizer(Some(BertPreTokenizer));
-        let added: Vec<AddedToken> = file
-            .added_tokens
-            .iter()
-            .map(|entry| {
-                AddedToken::from(entry.content.clone(), entry.special).normalized(entry.normalized)
-            })
-            .collect();
+        let added = file.added_tokens.iter().map(|entry| {
+            AddedToken::from(entry.content.clone(), entry.special).normalized(entry.normalized)
+        });
         // Special or not, they are found the same way; the difference is in decoding.
-        inner.add_tokens(&added);
+        inner.add_tokens(added).map_err(|error| corrupt(error.to_string()))?;
         Ok(Self { inner, first, last, rules, greatest_id })
     }
 
