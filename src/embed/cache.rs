@@ -4,11 +4,13 @@
 //! An entry keeps the full vector: another `dim` of the same text costs no second pass. The memory
 //! is bounded by `mrl.cache_size`; the entry unused for the longest time goes first.
 
+use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
-use mrl_encoder::Embedding;
+use half::f16;
+use mrl_encoder::{Embedding, EncoderError};
 
 /// What was asked: model, task prefix, text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,9 +22,32 @@ pub struct Key<'a> {
 
 /// What was answered.
 pub struct Cached {
-    pub embedding: Embedding,
+    embedding: Embedding,
     /// The text was longer than the model reads.
     pub truncated: bool,
+    /// The leading components as they were last asked for: a statement asks for the same of them, row
+    /// after row.
+    leading: RefCell<Vec<f16>>,
+}
+
+impl Cached {
+    pub fn new(embedding: Embedding, truncated: bool) -> Self {
+        Self { embedding, truncated, leading: RefCell::default() }
+    }
+
+    /// The first `dimensions` components, scaled to length 1.
+    pub fn leading(&self, dimensions: usize) -> Result<Ref<'_, [f16]>, EncoderError> {
+        if self.leading.borrow().len() != dimensions {
+            *self.leading.borrow_mut() = self.embedding.truncate(dimensions)?;
+        }
+        Ok(Ref::map(self.leading.borrow(), Vec::as_slice))
+    }
+
+    /// Memory that it takes at most: the vector before and after the model's layer norm, and halfs.
+    fn bytes(&self) -> usize {
+        let full = self.embedding.full();
+        size_of::<Self>() + 2 * size_of_val(full) + size_of::<f16>() * full.len()
+    }
 }
 
 struct Entry {
@@ -63,7 +88,7 @@ impl Cache {
     /// Keeps an answer if it fits into `limit` bytes, at the cost of the ones unused longest.
     pub fn insert(&mut self, key: Key, value: Rc<Cached>, limit: usize) {
         let texts = key.model.len() + key.prefix.map_or(0, str::len) + key.text.len();
-        let bytes = texts + 2 * size_of_val(value.embedding.full()) + size_of::<Entry>();
+        let bytes = texts + value.bytes() + size_of::<Entry>();
         self.shrink(limit.saturating_sub(bytes));
         if bytes > limit {
             return;

@@ -78,8 +78,7 @@ impl<'a> Request<'a> {
         if cached.truncated {
             self.on_long_text()?;
         }
-        let halves = cached.embedding.truncate(self.dimensions)?;
-        Ok(NewVector::from_components(&halves)?)
+        Ok(NewVector::from_components(&cached.leading(self.dimensions)?)?)
     }
 
     fn look_up_or_run(&self, text: &str) -> Result<Rc<Cached>, SqlError> {
@@ -96,7 +95,7 @@ impl<'a> Request<'a> {
             return Ok(known);
         }
         let answer = door::embed(&self.model, &self.prompt, text)?;
-        let cached = Rc::new(Cached { embedding: answer.embedding, truncated: answer.truncated });
+        let cached = Rc::new(Cached::new(answer.embedding, answer.truncated));
         STATE.with_borrow_mut(|state| {
             let counters = state.counters(&self.model);
             counters.forward_passes += 1;
