@@ -19,11 +19,11 @@ async fn connect() -> Client {
     config.user(variable("PGUSER")).dbname("postgres");
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
-    // Tests run at the same time: one of them creates it, the others wait.
+    // Tests run at the same time: one of them creates it, the others wait for its commit.
     client
         .batch_execute(
-            "SELECT pg_advisory_lock(1); SET client_min_messages = warning;
-             CREATE EXTENSION IF NOT EXISTS pg_mrl; SELECT pg_advisory_unlock(1)",
+            "SELECT pg_advisory_xact_lock(1); SET client_min_messages = warning;
+             CREATE EXTENSION IF NOT EXISTS pg_mrl",
         )
         .await
         .unwrap();
