@@ -56,6 +56,18 @@ SELECT (refused('SELECT emb <-> ''[3,4]''::halfvec FROM item')).*;
 -- A damaged vector is refused, whatever it claims to be.
 SELECT bytes, (refused(format('SELECT %L::vector::mrlvec', bytes))).* FROM unnest(ARRAY['\x', '\x03000000', '\x0000', '\xff3f0000', '\x0200000000004040', '\xffff0000', '\x010000000000c07f', '\x010000000000807f', '\x0100000000000050']) bytes;
 
+-- In a parallel plan the operators and casts give the same.
+CREATE TABLE wide AS SELECT i AS id, ARRAY[i % 7, i % 5, 1]::mrlvec AS emb, ARRAY[1, i % 3, i % 11]::real[]::halfvec AS h,
+    ('\x03000000000040400000804000000000')::vector AS v FROM generate_series(1, 20000) i;
+ANALYZE wide;
+\set all_operators 'sum(emb <#> h), sum(h <#> emb), sum(emb <#> v), sum(v <#> emb), sum(emb <=> h), sum(h <=> emb), sum(emb <=> v), sum(v <=> emb), sum(emb <-> h), sum(h <-> emb), sum(emb <-> v), sum(v <-> emb), sum(emb <+> h), sum(h <+> emb), sum(emb <+> v), sum(v <+> emb), sum(vector_dims(h::mrlvec)), sum(vector_dims(v::mrlvec)), sum(vector_dims(emb::halfvec))'
+SELECT array_agg(round(x::numeric, 6)) AS serial FROM (SELECT :all_operators FROM wide) sums, LATERAL unnest(string_to_array(trim('()' FROM sums::text), ',')) x \gset
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off;
+SELECT * FROM plan_of('SELECT sum(emb <#> h) FROM wide');
+SELECT array_agg(round(x::numeric, 6)) = :'serial' AS same, count(*) FROM (SELECT :all_operators FROM wide) sums, LATERAL unnest(string_to_array(trim('()' FROM sums::text), ',')) x;
+RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size; RESET parallel_leader_participation;
+DROP TABLE wide;
+
 -- Casts: implicit to halfvec, on assignment from halfvec and vector.
 CREATE FUNCTION takes_halfvec(halfvec) RETURNS text LANGUAGE sql RETURN $1::text;
 SELECT takes_halfvec(emb), (emb::halfvec)::text, h::mrlvec, v::mrlvec, h::mrlvec(2) AS truncated, v::mrlvec(2) AS truncated_too FROM item;
