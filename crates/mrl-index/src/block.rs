@@ -9,6 +9,8 @@
 //! as bytes: adding one looked-up byte for each of the 32 tables gives a row's product
 //! (André, Kermarrec and Le Scouarnec, "Quick ADC", ICMR 2017).
 
+use mrl_kernels::{CodeBytes, CodeSums, TablePair, look_up_sums};
+
 use crate::codes::LEVELS;
 use crate::layers::LEADING;
 
@@ -39,7 +41,7 @@ pub fn load(block: &Block, row: usize) -> [u8; CODE_BYTES] {
 /// What a query gives for every four bits of a code, in bytes.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    bytes: [[u8; 16]; TABLES],
+    bytes: [TablePair; CODE_BYTES],
     /// What a byte's unit stands for.
     step: f32,
     /// What is added to a sum of bytes.
@@ -58,9 +60,10 @@ impl Tables {
         let most = products.map(|table| table.into_iter().fold(f32::NEG_INFINITY, f32::max));
         let widest = most.iter().zip(&least).map(|(most, least)| most - least).fold(0.0, f32::max);
         let step = if widest > 0.0 { widest / 255.0 } else { 1.0 };
-        let bytes = std::array::from_fn(|table| {
+        let bytes = |table: usize| {
             products[table].map(|product| ((product - least[table]) / step).round() as u8)
-        });
+        };
+        let bytes = std::array::from_fn(|byte| [bytes(2 * byte), bytes(2 * byte + 1)]);
         Self { bytes, step, offset: least.iter().sum() }
     }
 
@@ -69,14 +72,9 @@ impl Tables {
     /// Each of the 32 terms is rounded to a byte's unit, so a product is off by
     /// [`Tables::rounding`] at most.
     pub fn scan(&self, block: &Block) -> [f32; ROWS] {
-        let mut sums = [0u16; ROWS];
-        for (bytes, tables) in block.chunks_exact(ROWS).zip(self.bytes.chunks_exact(2)) {
-            for (sum, byte) in sums.iter_mut().zip(bytes) {
-                let low = tables[0][usize::from(byte & 15)];
-                let high = tables[1][usize::from(byte >> 4)];
-                *sum += u16::from(low) + u16::from(high);
-            }
-        }
+        let (codes, _): (&[CodeBytes], _) = block.as_chunks::<ROWS>();
+        let mut sums: CodeSums = [0; ROWS];
+        look_up_sums(codes, &self.bytes, &mut sums);
         sums.map(|sum| self.offset + self.step * f32::from(sum))
     }
 

@@ -14,7 +14,7 @@
 //! | [`kmeans`] | which vectors belong together |
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
-//! Depends on nothing but `half`; knows nothing of pages or of PostgreSQL.
+//! Depends on `mrl-kernels`; knows nothing of pages or of PostgreSQL.
 
 pub mod block;
 pub mod codec;

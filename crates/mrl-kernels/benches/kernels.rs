@@ -54,7 +54,29 @@ fn each<R>(
     group.finish();
 }
 
+/// Layer 0 of 32 rows: 64 dimensions of two bits.
+fn look_up(criterion: &mut Criterion) {
+    let codes: [[u8; 32]; 16] =
+        std::array::from_fn(|j| std::array::from_fn(|r| (j * 37 + r * 101) as u8));
+    let tables: [[[u8; 16]; 2]; 16] = std::array::from_fn(|j| {
+        std::array::from_fn(|h| std::array::from_fn(|v| (j + 3 * h + 11 * v) as u8))
+    });
+    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("look_up_sums");
+    group.throughput(Throughput::Elements(32));
+    for set in available() {
+        group.bench_function(set.name(), |bencher| {
+            let mut sums = [0; 32];
+            bencher.iter(|| {
+                set.look_up_sums(black_box(&codes), black_box(&tables), &mut sums);
+                black_box(&sums);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn kernels(criterion: &mut Criterion) {
+    look_up(criterion);
     each(criterion, "dot", |set, a, b| set.dot(a, b));
     each(criterion, "squared_l2", |set, a, b| set.squared_l2(a, b));
     each(criterion, "l1", |set, a, b| set.l1(a, b));

@@ -1,7 +1,9 @@
 //! Which instruction set runs: a table of functions for each, detected once.
 //! Depends on `scalar` and `arch`; the public functions in `lib.rs` depend on this.
 
-use crate::{CosineTerms, PrefixTerms, arch, scalar};
+use crate::{
+    CodeBytes, CodeSums, CosineTerms, MOST_TABLE_PAIRS, PrefixTerms, TablePair, arch, scalar,
+};
 use half::f16;
 use std::sync::LazyLock;
 
@@ -24,6 +26,7 @@ pub struct Kernels {
     pub(crate) from_f32: fn(&[f32], &mut [f16]),
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
+    pub(crate) look_up_sums: fn(&[CodeBytes], &[TablePair], &mut CodeSums),
 }
 
 /// Every set that this machine has, the best first; the scalar one is last and always there.
@@ -152,5 +155,13 @@ impl Kernels {
     #[inline]
     pub fn all_finite(&self, src: &[f16]) -> bool {
         (self.all_finite)(src)
+    }
+
+    /// [`crate::look_up_sums`] with this set.
+    #[inline]
+    pub fn look_up_sums(&self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+        assert_eq!(codes.len(), tables.len(), "a pair of tables for each byte of a code");
+        assert!(codes.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
+        (self.look_up_sums)(codes, tables, sums);
     }
 }

@@ -1,10 +1,10 @@
 //! Each algorithm, written once over the trait [`InstructionSet`]. Depends on nothing but that
-//! trait; `arch` implements it and compiles these functions with the set's features enabled.
+//! trait and `scalar`; `arch` implements it and compiles these functions with the set's features enabled.
 //!
 //! Everything here is `#[inline(always)]`: code takes on the features of the function into which
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
-use crate::{CosineTerms, PrefixTerms};
+use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair, scalar};
 use half::f16;
 
 /// Dimensions that the integer methods of [`InstructionSet`] take at once: a mask is a `u32`.
@@ -58,6 +58,12 @@ pub(crate) trait InstructionSet: Copy {
     fn positive(self, src: &[f16]) -> u32;
     /// Whether none of [`MASK_DIMS`] halfs is an infinity or a NaN.
     fn finite(self, src: &[f16]) -> bool;
+
+    /// [`crate::look_up_sums`]; the scalar one where the set has no instruction for it.
+    #[inline(always)]
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+        scalar::look_up_sums(codes, tables, sums);
+    }
 }
 
 /// A copy of `src` filled up to `N` with zeros.
@@ -398,4 +404,14 @@ pub(crate) fn all_finite<I: InstructionSet>(isa: I, src: &[f16]) -> bool {
         }
     }
     isa.finite(&padded::<f16, MASK_DIMS>(rest))
+}
+
+#[inline(always)]
+pub(crate) fn look_up_sums<I: InstructionSet>(
+    isa: I,
+    codes: &[CodeBytes],
+    tables: &[TablePair],
+    sums: &mut CodeSums,
+) {
+    isa.look_up_sums(codes, tables, sums);
 }

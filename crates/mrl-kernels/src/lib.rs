@@ -56,6 +56,15 @@ pub struct PrefixTerms {
     pub a_squared: f32,
 }
 
+/// One byte of the codes of 32 rows: two numbers of four bits a row.
+pub type CodeBytes = [u8; 32];
+/// What the sixteen values of the low four bits of a byte count, then those of the high four.
+pub type TablePair = [[u8; 16]; 2];
+/// A sum for each of 32 rows.
+pub type CodeSums = [u16; 32];
+/// With more pairs of tables a sum could pass 65,535.
+pub const MOST_TABLE_PAIRS: usize = 128;
+
 /// Inner product Σ a·b.
 ///
 /// # Panics
@@ -170,6 +179,16 @@ pub fn add_to_sums(src: &[f16], sums: &mut [f64]) {
 #[inline]
 pub fn all_finite(src: &[f16]) -> bool {
     chosen().all_finite(src)
+}
+
+/// For each of 32 rows, the sum of what the tables count for its code: `codes[j][r]` is byte j of row
+/// r's code, `tables[j]` the tables of that byte. At most [`MOST_TABLE_PAIRS`] of them.
+///
+/// # Panics
+/// Where there are more, or not as many tables as bytes.
+#[inline]
+pub fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    chosen().look_up_sums(codes, tables, sums);
 }
 
 /// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address

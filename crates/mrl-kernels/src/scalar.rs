@@ -6,7 +6,7 @@
 //! [`crate::Kernels`] has checked: lengths that match.
 
 use crate::dispatch::Kernels;
-use crate::{CosineTerms, PrefixTerms};
+use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair};
 use half::f16;
 
 /// The scalar set, which every machine has.
@@ -25,6 +25,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     from_f32,
     add_to_sums,
     all_finite,
+    look_up_sums,
 };
 
 /// Both slices' dimensions as f64, which holds them, their differences and their products exactly.
@@ -102,4 +103,14 @@ fn add_to_sums(src: &[f16], sums: &mut [f64]) {
 
 fn all_finite(src: &[f16]) -> bool {
     src.iter().all(|x| x.is_finite())
+}
+
+pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    sums.fill(0);
+    for (bytes, [low, high]) in codes.iter().zip(tables) {
+        for (sum, byte) in sums.iter_mut().zip(bytes) {
+            *sum +=
+                u16::from(low[usize::from(byte & 15)]) + u16::from(high[usize::from(byte >> 4)]);
+        }
+    }
 }

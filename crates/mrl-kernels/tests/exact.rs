@@ -276,3 +276,37 @@ fn different_lengths_panic() {
         }
     }
 }
+
+/// Sums of looked-up bytes, by the definition.
+fn looked_up(codes: &[[u8; 32]], tables: &[[[u8; 16]; 2]]) -> [u16; 32] {
+    std::array::from_fn(|row| {
+        let counted = codes.iter().zip(tables).map(|(bytes, [low, high])| {
+            let byte = usize::from(bytes[row]);
+            u16::from(low[byte % 16]) + u16::from(high[byte / 16])
+        });
+        counted.sum()
+    })
+}
+
+proptest! {
+    #[test]
+    fn looked_up_bytes_add_up(
+        bytes in prop::collection::vec((any::<[u8; 32]>(), any::<[[u8; 16]; 2]>()), 0..=128),
+    ) {
+        let (codes, tables): (Vec<_>, Vec<_>) = bytes.into_iter().unzip();
+        for set in available() {
+            let mut sums = [7; 32];
+            set.look_up_sums(&codes, &tables, &mut sums);
+            prop_assert_eq!(sums, looked_up(&codes, &tables), "{}", set.name());
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_fit() {
+    for set in available() {
+        let mut sums = [0; 32];
+        set.look_up_sums(&[[0xff; 32]; 128], &[[[255; 16]; 2]; 128], &mut sums);
+        assert_eq!(sums, [65_280; 32], "{}", set.name());
+    }
+}

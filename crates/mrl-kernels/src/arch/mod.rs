@@ -63,7 +63,7 @@ macro_rules! define_set {
 
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
-            use crate::{CosineTerms, PrefixTerms, generic};
+            use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair, generic};
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
@@ -85,6 +85,10 @@ macro_rules! define_set {
                     $set, $features, add_to_sums(src: &[f16], sums: &mut [f64]) -> ()
                 ),
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
+                look_up_sums: entry!(
+                    $set, $features,
+                    look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) -> ()
+                ),
             }
         };
     };

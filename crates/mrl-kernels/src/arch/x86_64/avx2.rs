@@ -2,6 +2,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS};
+use crate::{CodeBytes, CodeSums, TablePair};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -185,5 +186,11 @@ impl InstructionSet for Avx2 {
             let either = _mm256_or_si256(low, high);
             _mm256_testz_si256(either, either) == 1
         }
+    }
+
+    #[inline(always)]
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { super::look_up_sums(codes, tables, sums) }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS};
+use crate::{CodeBytes, CodeSums, TablePair};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -159,5 +160,11 @@ impl InstructionSet for Avx512 {
             let exponent = _mm512_set1_epi16(0x7c00);
             _mm512_cmpeq_epi16_mask(_mm512_and_si512(bits, exponent), exponent) == 0
         }
+    }
+
+    #[inline(always)]
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+        // SAFETY: `self` proves AVX2.
+        unsafe { super::look_up_sums(codes, tables, sums) }
     }
 }
