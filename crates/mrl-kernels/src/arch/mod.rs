@@ -33,7 +33,12 @@ pub(crate) fn detect() -> Vec<&'static Kernels> {
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     x86_64::prefetch(address);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    aarch64::prefetch(address);
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        all(target_arch = "aarch64", target_endian = "little")
+    )))]
     let _ = address;
 }
 

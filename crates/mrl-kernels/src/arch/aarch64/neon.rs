@@ -3,6 +3,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS, padded};
+use crate::{CodeBytes, CodeSums, TablePair};
 use core::arch::aarch64::*;
 use half::f16;
 
@@ -172,6 +173,33 @@ impl InstructionSet for Neon {
                 largest = vmaxq_u16(largest, exponent);
             }
             vmaxvq_u16(largest) < 0x7c00
+        }
+    }
+
+    #[inline(always)]
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+        // SAFETY: `self` proves the feature. Loads and stores are of whole arrays or halves of
+        // them: 16 of 32 bytes of codes, 16 of a table, 8 of 32 sums.
+        unsafe {
+            // Sums of rows 0 to 7, 8 to 15 and so on.
+            let mut added = [vdupq_n_u16(0); 4];
+            for (bytes, [low, high]) in codes.iter().zip(tables) {
+                let (low, high) = (vld1q_u8(low.as_ptr()), vld1q_u8(high.as_ptr()));
+                for (bytes, added) in
+                    bytes.as_chunks::<16>().0.iter().zip(added.as_chunks_mut::<2>().0)
+                {
+                    let bytes = vld1q_u8(bytes.as_ptr());
+                    let in_low = vandq_u8(bytes, vdupq_n_u8(15));
+                    let in_high = vshrq_n_u8::<4>(bytes);
+                    for counts in [vqtbl1q_u8(low, in_low), vqtbl1q_u8(high, in_high)] {
+                        added[0] = vaddw_u8(added[0], vget_low_u8(counts));
+                        added[1] = vaddw_high_u8(added[1], counts);
+                    }
+                }
+            }
+            for (sums, added) in sums.as_chunks_mut::<8>().0.iter_mut().zip(added) {
+                vst1q_u16(sums.as_mut_ptr(), added);
+            }
         }
     }
 }
