@@ -78,6 +78,11 @@ impl Codec {
         Code { layers: (0..self.layers.count()).map(encode).collect() }
     }
 
+    /// Turns a layer's rotated piece back.
+    pub fn rotate_back(&self, layer: usize, piece: &mut [f32]) {
+        self.rotations[layer].undo(piece);
+    }
+
     /// Makes a query of at most the index's dimensions ready; one that ends within a layer counts as
     /// zero beyond its end.
     ///
@@ -100,7 +105,20 @@ impl Codec {
     }
 }
 
+impl Code {
+    /// One layer.
+    pub fn layer(&self, layer: usize) -> &LayerCode {
+        &self.layers[layer]
+    }
+}
+
 impl Query {
+    /// A layer's rotated piece, and its length.
+    pub fn piece(&self, layer: usize) -> (&[f32], f32) {
+        let (piece, length) = &self.pieces[layer];
+        (piece, *length)
+    }
+
     /// How many layers the query reads.
     pub fn layers(&self) -> usize {
         self.pieces.len()

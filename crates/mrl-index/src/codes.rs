@@ -7,8 +7,8 @@
 //! `error = |o| · √((1 − ρ²) / (ρ² (n − 1)))`, where ρ is the cosine of the angle between `u` and `o`
 //! (RaBitQ: Gao and Long, SIGMOD 2024, section 3; several bits: Gao et al., SIGMOD 2025).
 //!
-//! Bits lie from the least significant on: dimension i of a one-bit code is bit i % 8 of byte i / 8;
-//! of a two-bit code, the two bits from 2 · (i % 4) on of byte i / 4.
+//! Dimension i of a one-bit code is bit 7 − i % 8 of byte i / 8, as in PostgreSQL's `bit`; of a two-bit
+//! code, the two bits from 2 · (i % 4) on of byte i / 4.
 
 /// What stands beside a code.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -32,7 +32,7 @@ pub fn encode_one_bit(piece: &[f32], code: &mut [u8]) -> Factors {
     code.fill(0);
     let mut sum = 0f64;
     for (i, component) in piece.iter().enumerate() {
-        code[i / 8] |= u8::from(*component > 0.0) << (i % 8);
+        code[i / 8] |= u8::from(*component > 0.0) << (7 - i % 8);
         sum += f64::from(component.abs());
     }
     // The levels are ±1, so their length is √n.
@@ -98,7 +98,7 @@ pub fn product_one_bit(query: &[f32], code: &[u8]) -> f32 {
     let signed = query
         .iter()
         .enumerate()
-        .map(|(i, x)| if code[i / 8] >> (i % 8) & 1 == 1 { *x } else { -x });
+        .map(|(i, x)| if code[i / 8] & 0x80 >> (i % 8) != 0 { *x } else { -x });
     signed.sum()
 }
 

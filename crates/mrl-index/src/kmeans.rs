@@ -1,26 +1,32 @@
-//! Which vectors belong together: k-means over leading dimensions, all of length 1.
+//! Which vectors belong together: k-means over leading dimensions.
 //!
 //! Lloyd's rounds on a sample, started by k-means++ (Arthur and Vassilvitskii, SODA 2007). A vector goes to
-//! the centre with the greatest inner product; a centre is the mean of its vectors, scaled to length 1
+//! the nearest centre; a centre is the mean of its vectors, where only directions count scaled to length 1
 //! (spherical k-means: Dhillon and Modha, 2001). A centre that lost all its vectors takes over one of the
 //! largest cluster's. Everything follows from the seed.
 
+use half::f16;
+use mrl_kernels as kernels;
+
 use crate::random::Random;
+use crate::workers::Workers;
 
 /// Rounds after which the centres move no more than lists of an index can tell.
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 8;
+/// Vectors between two questions whether to stop.
+const STRIDE: usize = 64;
 
 /// Vectors of one dimension, one after another.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    components: &'a [f32],
+    components: &'a [f16],
     dimensions: usize,
 }
 
 impl<'a> Rows<'a> {
     /// # Panics
     /// Where the components are not a whole number of vectors.
-    pub fn new(components: &'a [f32], dimensions: usize) -> Self {
+    pub fn new(components: &'a [f16], dimensions: usize) -> Self {
         assert!(dimensions > 0 && components.len().is_multiple_of(dimensions), "broken rows");
         Self { components, dimensions }
     }
@@ -29,23 +35,28 @@ impl<'a> Rows<'a> {
         self.components.len() / self.dimensions
     }
 
-    pub fn row(&self, index: usize) -> &'a [f32] {
+    pub fn row(&self, index: usize) -> &'a [f16] {
         &self.components[index * self.dimensions..][..self.dimensions]
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a [f32]> {
+    fn iter(&self) -> impl Iterator<Item = &'a [f16]> {
         self.components.chunks_exact(self.dimensions)
     }
 }
 
-/// The centres of at most `count` clusters of a sample of vectors of length 1: fewer only where
-/// the sample has fewer different vectors. `stop` is asked once for every some thousand vectors;
-/// where it says so the result is nothing.
-pub fn centres(sample: Rows, count: usize, seed: u64, stop: &dyn Fn() -> bool) -> Option<Vec<f32>> {
-    let mut centres = first_centres(sample, count, &mut Random::new(seed), stop)?;
+/// The centres of at most `count` clusters of a sample of vectors (`spherical`: of length 1): fewer
+/// only where the sample has fewer different vectors. Nothing where the workers are told to stop.
+pub fn centres(
+    sample: Rows,
+    count: usize,
+    seed: u64,
+    spherical: bool,
+    workers: &Workers,
+) -> Option<Vec<f16>> {
+    let mut centres = first_centres(sample, count, &mut Random::new(seed), workers)?;
     for _ in 0..ROUNDS {
-        let assigned = assign(sample, Rows::new(&centres, sample.dimensions), stop)?;
-        let moved = means(sample, &assigned, centres.len() / sample.dimensions);
+        let assigned = assign(sample, Rows::new(&centres, sample.dimensions), spherical, workers)?;
+        let moved = means(sample, &assigned, centres.len() / sample.dimensions, spherical);
         if moved == centres {
             break;
         }
@@ -55,123 +66,121 @@ pub fn centres(sample: Rows, count: usize, seed: u64, stop: &dyn Fn() -> bool) -
 }
 
 /// The nearest centre of each vector; of equally near ones the first.
-pub fn assign(vectors: Rows, centres: Rows, stop: &dyn Fn() -> bool) -> Option<Vec<u32>> {
-    const BETWEEN_STOPS: usize = 1 << 24;
-    let stride = (BETWEEN_STOPS / (centres.components.len()).max(1)).max(1);
-    let mut assigned = Vec::with_capacity(vectors.count());
-    for (index, vector) in vectors.iter().enumerate() {
-        if index % stride == 0 && stop() {
-            return None;
-        }
-        assigned.push(nearest(vector, centres).0 as u32);
-    }
-    Some(assigned)
+pub fn assign(
+    vectors: Rows,
+    centres: Rows,
+    spherical: bool,
+    workers: &Workers,
+) -> Option<Vec<u32>> {
+    let biases = biases(centres, spherical);
+    workers.map(vectors.count(), STRIDE, |i| nearest(vectors.row(i), centres, &biases) as u32)
 }
 
-/// The nearest centre of a vector, and their inner product.
-pub fn nearest(vector: &[f32], centres: Rows) -> (usize, f32) {
+/// What is taken off the inner product with each centre, so that the greatest result is the nearest
+/// centre: nothing where all have one length, else half the squared length.
+pub fn biases(centres: Rows, spherical: bool) -> Vec<f32> {
+    let bias = |centre| if spherical { 0.0 } else { kernels::squared_norm(centre) / 2.0 };
+    centres.iter().map(bias).collect()
+}
+
+/// The nearest centre of a vector.
+pub fn nearest(vector: &[f16], centres: Rows, biases: &[f32]) -> usize {
     let mut best = (0, f32::NEG_INFINITY);
-    for (index, centre) in centres.iter().enumerate() {
-        let product = dot(vector, centre);
-        if product > best.1 {
-            best = (index, product);
+    for (index, (centre, bias)) in centres.iter().zip(biases).enumerate() {
+        let score = kernels::dot(vector, centre) - bias;
+        if score > best.1 {
+            best = (index, score);
         }
     }
-    best
+    best.0
 }
 
 /// k-means++: each next centre is a vector drawn with a probability in proportion to its squared
-/// distance from the centres so far.
+/// distance from the centres so far. Each is drawn from some of the sample only, a window that moves
+/// through it: with all of it the start would cost more than the rounds.
 fn first_centres(
     sample: Rows,
     count: usize,
     random: &mut Random,
-    stop: &dyn Fn() -> bool,
-) -> Option<Vec<f32>> {
-    let mut centres = Vec::with_capacity(count * sample.dimensions);
-    // Of vectors of length 1 the squared distance is 2 − 2 · inner product.
-    let mut distances = vec![2.0f32; sample.count()];
+    workers: &Workers,
+) -> Option<Vec<f16>> {
+    const MOST_DRAWN_FROM: usize = 16;
+    let drawn_from = (MOST_DRAWN_FROM * count).min(sample.count());
+    let mut rows: Vec<usize> = (0..sample.count()).collect();
+    for i in 0..drawn_from {
+        let other = i + (random.next() % (rows.len() - i) as u64) as usize;
+        rows.swap(i, other);
+    }
+    rows.truncate(drawn_from);
+    let mut centres: Vec<f16> = Vec::with_capacity(count * sample.dimensions);
+    let mut distances = vec![f32::INFINITY; drawn_from];
     while centres.len() < count * sample.dimensions {
-        if stop() {
+        if (workers.stop)() {
             return None;
         }
-        let total: f64 = distances.iter().map(|distance| f64::from(*distance)).sum();
+        let total: f64 = distances.iter().map(|distance| f64::from(distance.min(1e30))).sum();
         if total <= 0.0 {
             break;
         }
         let mut left = (random.next() >> 11) as f64 / (1u64 << 53) as f64 * total;
         let drawn = distances.iter().position(|distance| {
-            left -= f64::from(*distance);
+            left -= f64::from(distance.min(1e30));
             left < 0.0 && *distance > 0.0
         });
         // Rounding may leave a little after the last one.
         let last = distances.iter().rposition(|distance| *distance > 0.0);
-        let chosen = sample.row(drawn.or(last)?);
+        let chosen = sample.row(rows[drawn.or(last)?]);
         centres.extend_from_slice(chosen);
-        for (distance, vector) in distances.iter_mut().zip(sample.iter()) {
-            let squared = 2.0 - 2.0 * dot(vector, chosen);
-            // Equal vectors are 0 apart, whatever rounding makes of it.
-            *distance = distance.min(if squared < 1e-6 { 0.0 } else { squared });
+        for (distance, row) in distances.iter_mut().zip(&rows) {
+            *distance = distance.min(kernels::squared_l2(sample.row(*row), chosen));
         }
     }
     Some(centres)
 }
 
-/// The clusters' means, scaled to length 1.
-fn means(sample: Rows, assigned: &[u32], count: usize) -> Vec<f32> {
+/// The clusters' means.
+fn means(sample: Rows, assigned: &[u32], count: usize, spherical: bool) -> Vec<f16> {
     let dimensions = sample.dimensions;
     let mut sums = vec![0f64; count * dimensions];
     let mut members = vec![Vec::new(); count];
     for (index, (vector, cluster)) in sample.iter().zip(assigned).enumerate() {
-        let sum = &mut sums[*cluster as usize * dimensions..][..dimensions];
-        sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
+        kernels::add_to_sums(vector, &mut sums[*cluster as usize * dimensions..][..dimensions]);
         members[*cluster as usize].push(index);
     }
     let mut centres = Vec::with_capacity(sums.len());
     for (cluster, sum) in sums.chunks_exact(dimensions).enumerate() {
-        let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let length = match spherical {
+            true => sum.iter().map(|x| x * x).sum::<f64>().sqrt(),
+            false => members[cluster].len() as f64,
+        };
         if !members[cluster].is_empty() && length > 0.0 {
-            centres.extend(sum.iter().map(|x| (x / length) as f32));
+            centres.extend(sum.iter().map(|x| f16::from_f64(x / length)));
             continue;
         }
         let largest = (0..count).max_by_key(|other| members[*other].len()).unwrap_or_default();
         match members[largest].pop() {
             Some(index) => centres.extend_from_slice(sample.row(index)),
-            None => centres.extend(sum.iter().map(|x| *x as f32)),
+            None => centres.extend(sum.iter().map(|x| f16::from_f64(*x))),
         }
     }
     centres
-}
-
-/// The inner product, in sixteen separate sums that the compiler keeps in registers.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for ((sum, x), y) in sums.iter_mut().zip(a).zip(b) {
-            *sum += x * y;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const GO_ON: &dyn Fn() -> bool = &|| false;
+    fn unit(vector: Vec<f32>) -> Vec<f16> {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector.iter().map(|x| f16::from_f32(x / length)).collect()
+    }
 
-    fn unit(mut vector: Vec<f32>) -> Vec<f32> {
-        let length = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|x| *x /= length);
-        vector
+    fn centres_of(rows: Rows, count: usize, seed: u64) -> Vec<f16> {
+        centres(rows, count, seed, true, &Workers::single()).unwrap()
     }
 
     /// `count` vectors around each of some axes.
-    fn around_axes(axes: usize, count: usize, dimensions: usize, spread: f32) -> Vec<f32> {
+    fn around_axes(axes: usize, count: usize, dimensions: usize, spread: f32) -> Vec<f16> {
         let mut random = Random::new(5);
         let mut uniform = move || (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
         (0..axes * count)
@@ -189,8 +198,9 @@ mod tests {
         for (axes, dimensions) in [(2, 2), (7, 8), (30, 64)] {
             let vectors = around_axes(axes, 40, dimensions, 0.1);
             let rows = Rows::new(&vectors, dimensions);
-            let centres = centres(rows, 4 * axes, 1, GO_ON).unwrap();
-            let assigned = assign(rows, Rows::new(&centres, dimensions), GO_ON).unwrap();
+            let centres = centres_of(rows, 4 * axes, 1);
+            let assigned =
+                assign(rows, Rows::new(&centres, dimensions), true, &Workers::single()).unwrap();
             let mut owner = vec![None; 4 * axes];
             for (index, cluster) in assigned.iter().enumerate() {
                 let axis = *owner[*cluster as usize].get_or_insert(index % axes);
@@ -203,13 +213,13 @@ mod tests {
     fn centres_have_length_one_and_follow_from_the_seed() {
         let vectors = around_axes(5, 100, 16, 0.8);
         let rows = Rows::new(&vectors, 16);
-        let first = centres(rows, 20, 3, GO_ON).unwrap();
+        let first = centres_of(rows, 20, 3);
         assert_eq!(first.len(), 20 * 16);
         for centre in first.chunks_exact(16) {
-            assert!((dot(centre, centre) - 1.0).abs() < 1e-5);
+            assert!((kernels::squared_norm(centre) - 1.0).abs() < 1e-2);
         }
-        assert_eq!(centres(rows, 20, 3, GO_ON).unwrap(), first);
-        assert_ne!(centres(rows, 20, 4, GO_ON).unwrap(), first);
+        assert_eq!(centres_of(rows, 20, 3), first);
+        assert_ne!(centres_of(rows, 20, 4), first);
     }
 
     /// Rounds bring vectors nearer to their centres than random vectors as centres are.
@@ -217,39 +227,31 @@ mod tests {
     fn rounds_improve_on_the_start() {
         let vectors = around_axes(10, 60, 32, 1.0);
         let rows = Rows::new(&vectors, 32);
-        let fit = |centres: &[f32]| -> f32 {
-            rows.iter().map(|vector| nearest(vector, Rows::new(centres, 32)).1).sum()
+        let fit = |centres: &[f16]| -> f32 {
+            let centres = Rows::new(centres, 32);
+            let product =
+                |vector| kernels::dot(vector, centres.row(nearest(vector, centres, &[0.0; 20])));
+            rows.iter().map(product).sum()
         };
-        let start = first_centres(rows, 20, &mut Random::new(2), GO_ON).unwrap();
-        assert!(fit(&centres(rows, 20, 2, GO_ON).unwrap()) > 1.02 * fit(&start));
+        let start = first_centres(rows, 20, &mut Random::new(2), &Workers::single()).unwrap();
+        assert!(fit(&centres_of(rows, 20, 2)) > 1.02 * fit(&start));
     }
 
     #[test]
     fn fewer_different_vectors_than_clusters() {
         let vectors =
-            [1.0, 0.0].repeat(50).into_iter().chain([0.0, 1.0].repeat(50)).collect::<Vec<f32>>();
-        let found = centres(Rows::new(&vectors, 2), 10, 1, GO_ON).unwrap();
+            [1.0, 0.0].repeat(50).into_iter().chain([0.0, 1.0].repeat(50)).map(f16::from_f32);
+        let vectors: Vec<f16> = vectors.collect();
+        let found = centres_of(Rows::new(&vectors, 2), 10, 1);
         assert_eq!(found.len(), 4);
-        let none = centres(Rows::new(&[], 2), 10, 1, GO_ON).unwrap();
+        let none = centres_of(Rows::new(&[], 2), 10, 1);
         assert_eq!(none, []);
     }
 
     #[test]
     fn it_stops_when_asked() {
         let vectors = around_axes(5, 100, 16, 0.8);
-        let asked = std::cell::Cell::new(0);
-        let stop = || {
-            asked.set(asked.get() + 1);
-            asked.get() > 8
-        };
-        assert_eq!(centres(Rows::new(&vectors, 16), 20, 3, &stop), None);
-    }
-
-    #[test]
-    fn products_of_any_length() {
-        for length in [0, 1, 15, 16, 17, 40] {
-            let vector = vec![2.0; length];
-            assert_eq!(dot(&vector, &vector), 4.0 * length as f32);
-        }
+        let stop = Workers { stop: Box::new(|| true), ..Workers::single() };
+        assert_eq!(centres(Rows::new(&vectors, 16), 20, 3, true, &stop), None);
     }
 }

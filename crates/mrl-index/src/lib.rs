@@ -14,13 +14,39 @@
 //! | [`kmeans`] | which vectors belong together |
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
-//! Depends on `mrl-kernels`; knows nothing of pages or of PostgreSQL.
+//! | [`page`], [`shape`], [`meta`], [`group`] | what lies on pages, drawn where it is defined |
+//! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
+//! | [`encode`] | a vector to what its pages keep, and back |
+//! | [`directory`] | the lists there are: a copy that sessions keep |
+//! | [`build`] | an index of many vectors at once |
+//! | [`insert`], [`split`] | one row more, and what follows when a list is full |
+//! | [`query`], [`scan`] | the nearest rows, one after another |
+//! | [`workers`] | threads |
+//! | [`vacuum`], [`check`] | rows less, and whether everything holds |
+//!
+//! Depends on `mrl-kernels`; knows nothing of PostgreSQL.
 
 pub mod block;
+pub mod build;
+pub mod check;
 pub mod codec;
 pub mod codes;
+pub mod directory;
+pub mod encode;
+pub mod group;
+pub mod insert;
 pub mod kmeans;
 pub mod layers;
+pub mod memory;
+pub mod meta;
+pub mod page;
+pub mod query;
+pub mod scan;
+pub mod shape;
+pub mod split;
+pub mod store;
+pub mod vacuum;
+pub mod workers;
 
 mod random;
 pub mod rotation;

@@ -49,6 +49,25 @@ impl Rotation {
             }
         }
     }
+
+    /// Undoes [`Rotation::apply`].
+    ///
+    /// # Panics
+    /// For a slice of another length.
+    pub fn undo(&self, vector: &mut [f32]) {
+        assert_eq!(vector.len(), self.length, "a rotation of another length");
+        let power = 1 << self.length.ilog2();
+        // Each transform and each change of signs is its own inverse.
+        for signs in self.signs.chunks_exact(self.length).rev() {
+            if power < self.length {
+                hadamard(&mut vector[self.length - power..]);
+            }
+            hadamard(&mut vector[..power]);
+            for (component, sign) in vector.iter_mut().zip(signs) {
+                *component *= sign;
+            }
+        }
+    }
 }
 
 /// The Walsh-Hadamard transform, scaled so that lengths stay; of a power of two of components.
@@ -89,6 +108,8 @@ mod tests {
             rotation.apply(&mut a);
             rotation.apply(&mut b);
             assert!((dot(&a, &b) - before).abs() < 1e-5 * scale, "{length}");
+            rotation.undo(&mut a);
+            assert!(a.iter().zip(vector(length, 1)).all(|(x, y)| (x - y).abs() < 1e-5), "{length}");
         }
     }
 

@@ -1,0 +1,339 @@
+//! An index of many vectors at once: centres from a sample, then each row put to its list.
+//!
+//! Rows arrive in any order. Of each list the rows that do not fill a group yet are kept in memory; a full
+//! group is written at once. The chain of a list is so written from its far end: the last, partly filled
+//! group becomes the head, and a page is written once. Nothing is logged: whoever builds logs all pages at
+//! the end.
+
+use half::f16;
+
+use crate::block::ROWS;
+use crate::directory::Directory;
+use crate::encode::{Encoder, Row, coarse_of, narrowed, widened};
+use crate::group::{self, Tid};
+use crate::kmeans::{self, Rows};
+use crate::meta::{
+    self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, NULLS, State, ZEROS,
+};
+use crate::page::{self, BODY_BYTES, Block, Body, Kind, ListId, NONE};
+use crate::store::PageStore;
+use crate::workers::Workers;
+
+/// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, some
+/// 8 KB a list), fewer make a query score more rows.
+pub const ROWS_A_LIST: usize = 1250;
+/// The most lists that an index has.
+pub const MOST_LISTS: usize = 65_536;
+
+/// What an index is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// A random number that names the storage.
+    pub build: u64,
+    pub seed: u64,
+    pub dimensions: usize,
+    pub coarse_dimensions: usize,
+    pub metric: Metric,
+    pub copies: bool,
+}
+
+impl Plan {
+    fn meta(&self) -> Meta {
+        Meta {
+            build: self.build,
+            epoch: 1,
+            seed: self.seed,
+            next_list: FIRST_LIST,
+            dimensions: self.dimensions,
+            coarse_dimensions: self.coarse_dimensions,
+            metric: self.metric,
+            copies: self.copies,
+            frames_block: NONE,
+            frames_used: 0,
+            directory: Vec::new(),
+        }
+    }
+}
+
+/// Writes an index without rows: one list, whose frame is zero.
+pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error> {
+    let frames = vec![f16::ZERO; plan.dimensions];
+    Builder::new(store, plan, frames)?.finish()
+}
+
+/// How many lists are best for so many rows.
+pub fn lists_for(rows: f64) -> usize {
+    ((rows / ROWS_A_LIST as f64).round() as usize).clamp(1, MOST_LISTS)
+}
+
+/// How many sampled vectors centres are made from.
+pub fn sample_for(lists: usize) -> usize {
+    const VECTORS_A_LIST: usize = 64;
+    (lists * VECTORS_A_LIST).max(1000)
+}
+
+/// The frames (whole centres, one after another) of at most `lists` lists of a sample of vectors; of an
+/// empty sample one frame of zeros. Nothing where the workers were told to stop.
+pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> Option<Vec<f16>> {
+    let dimensions = plan.dimensions;
+    let width = plan.coarse_dimensions;
+    let mut coarse = Vec::with_capacity(sample.len() / dimensions * width);
+    for vector in sample.chunks_exact(dimensions) {
+        coarse.extend(coarse_of(&widened(&vector[..width]), plan.metric));
+    }
+    let rows = Rows::new(&coarse, width);
+    let spherical = plan.metric != Metric::Euclidean;
+    let centres = kmeans::centres(rows, lists, plan.seed, spherical, workers)?;
+    let count = centres.len() / width;
+    if count == 0 {
+        return Some(vec![f16::ZERO; dimensions]);
+    }
+    let assigned = kmeans::assign(rows, Rows::new(&centres, width), spherical, workers)?;
+    let mut sums = vec![0f64; count * dimensions];
+    let mut members = vec![0usize; count];
+    for (vector, list) in sample.chunks_exact(dimensions).zip(&assigned) {
+        let sum = &mut sums[*list as usize * dimensions..][..dimensions];
+        mrl_kernels::add_to_sums(vector, sum);
+        members[*list as usize] += 1;
+    }
+    let frames = sums.chunks_exact(dimensions).zip(&members).filter(|(_, members)| **members > 0);
+    let mean = |(sum, members): (&[f64], &usize)| {
+        narrowed(&sum.iter().map(|x| (x / *members as f64) as f32).collect::<Vec<_>>())
+    };
+    Some(frames.flat_map(mean).collect())
+}
+
+/// Rows of a list that do not fill a group yet, and what has been written of it.
+#[derive(Default)]
+struct Open {
+    rows: Vec<(Tid, Row)>,
+    /// The group written last.
+    last: Option<Block>,
+    groups: usize,
+}
+
+/// Rows to which list and code have been found, without the list's lock.
+pub type Encoded = Vec<(Tid, ListId, Row)>;
+
+/// An index that is being written.
+pub struct Builder<'a, S: PageStore> {
+    store: &'a S,
+    meta: Meta,
+    encoder: Encoder,
+    frames: Vec<f16>,
+    entries: Vec<Entry>,
+    lists: Vec<Open>,
+    references: [Vec<Tid>; 2],
+}
+
+impl<'a, S: PageStore> Builder<'a, S> {
+    /// Begins an index with a list for each frame, in an empty storage.
+    pub fn new(store: &'a S, plan: &Plan, frames: Vec<f16>) -> Result<Self, S::Error> {
+        let meta = plan.meta();
+        // The meta page is written at last; until then the index is one of no format.
+        store.write(None, &[0; BODY_BYTES])?;
+        let count = frames.len() / plan.dimensions;
+        let lists = (0..count).map(|_| Open::default()).collect();
+        let encoder = Encoder::new(&meta);
+        Ok(Self {
+            store,
+            meta,
+            encoder,
+            frames,
+            entries: vec![],
+            lists,
+            references: Default::default(),
+        })
+    }
+
+    /// What finds lists and codes; for workers.
+    pub fn assigner(&self) -> Assigner {
+        let dimensions = self.meta.dimensions;
+        let width = self.meta.coarse_dimensions;
+        let frames: Vec<Vec<f16>> =
+            self.frames.chunks_exact(dimensions).map(<[f16]>::to_vec).collect();
+        let coarse: Vec<f16> = frames
+            .iter()
+            .flat_map(|f| coarse_of(&widened(&f[..width]), self.meta.metric))
+            .collect();
+        Assigner { encoder: self.encoder.clone(), frames, coarse }
+    }
+
+    /// Takes rows in.
+    pub fn add(&mut self, rows: Encoded) -> Result<(), S::Error> {
+        for (tid, list, row) in rows {
+            let index = (list - FIRST_LIST) as usize;
+            self.lists[index].rows.push((tid, row));
+            if self.lists[index].rows.len() == self.encoder.shape.group_rows {
+                self.write_group(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a row that has no vector, or one without distances.
+    pub fn add_reference(&mut self, list: ListId, tid: Tid) {
+        self.references[list as usize].push(tid);
+    }
+
+    /// Bytes of memory that the rows kept take, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        const ROW_OVERHEAD: usize = 160;
+        let row = ROW_OVERHEAD + self.encoder.shape.entry_bytes;
+        self.lists.iter().map(|list| list.rows.len() * row).sum()
+    }
+
+    /// Writes the rows that a list has kept as its newest group.
+    fn write_group(&mut self, index: usize) -> Result<(), S::Error> {
+        let shape = &self.encoder.shape;
+        let list = FIRST_LIST + index as ListId;
+        let open = &mut self.lists[index];
+        let rows = std::mem::take(&mut open.rows);
+        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
+        group::format_group(&mut body, list, open.groups, shape);
+        page::set_next(&mut body, open.last.unwrap_or(NONE));
+        let mut page: Box<Body> = Box::new([0; BODY_BYTES]);
+        for (index, rows) in rows.chunks(shape.rows_on_page).enumerate() {
+            page::format(&mut page, Kind::Rows, list);
+            for (i, (tid, row)) in rows.iter().enumerate() {
+                group::store_entry(&mut page, i, row, *tid, shape);
+            }
+            group::set_row_page(&mut body, index, self.store.write(None, &page)?);
+        }
+        if shape.keeps_copies() {
+            for (index, rows) in rows.chunks(shape.copies_on_page).enumerate() {
+                page::format(&mut page, Kind::Copies, list);
+                for (i, (_, row)) in rows.iter().enumerate() {
+                    group::store_copy(&mut page, i, row.copy.as_deref().unwrap_or_default(), shape);
+                }
+                group::set_copy_page(&mut body, index, self.store.write(None, &page)?, shape);
+            }
+        }
+        for (slot, (_, row)) in rows.iter().enumerate() {
+            group::store_leading(&mut body, slot, &row.leading, list, shape);
+        }
+        let block = self.store.write(None, &body)?;
+        if rows.len().next_multiple_of(ROWS.min(shape.group_rows)) < shape.group_rows
+            || rows.len() < shape.group_rows
+        {
+            // Only the head can have room: it names itself.
+            group::set_open(&mut body, block);
+            self.store.write(Some(block), &body)?;
+        }
+        open.last = Some(block);
+        open.groups += 1;
+        Ok(())
+    }
+
+    /// Writes what is left, the directory, and at last the meta page.
+    pub fn finish(mut self) -> Result<(), S::Error> {
+        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
+        for list in [NULLS, ZEROS] {
+            let tids = std::mem::take(&mut self.references[list as usize]);
+            let (mut newest, mut open) = (NONE, NONE);
+            for tids in tids.chunks(group::MOST_REFERENCES) {
+                self.store.check_interrupts()?;
+                group::format_references(&mut body, list);
+                page::set_next(&mut body, newest);
+                let references: Vec<_> = tids.iter().map(|tid| (0, *tid)).collect();
+                group::set_all_references(&mut body, &references);
+                newest = self.store.write(None, &body)?;
+                open = if tids.len() < group::MOST_REFERENCES { newest } else { NONE };
+            }
+            group::format_group(&mut body, list, 0, &self.encoder.shape);
+            group::set_references(&mut body, newest, open);
+            let head = self.store.write(None, &body)?;
+            self.entries.push(Entry::without_frame(head));
+        }
+        for index in 0..self.lists.len() {
+            self.store.check_interrupts()?;
+            if !self.lists[index].rows.is_empty() || self.lists[index].groups == 0 {
+                self.write_group(index)?;
+            }
+        }
+        self.write_frames()?;
+        self.write_directory()?;
+        self.meta.next_list = FIRST_LIST + self.lists.len() as ListId;
+        self.meta.write(&mut body);
+        self.store.write(Some(META_BLOCK), &body)?;
+        Ok(())
+    }
+
+    fn write_frames(&mut self) -> Result<(), S::Error> {
+        let (dimensions, on_page) = (self.meta.dimensions, self.encoder.shape.frames_on_page());
+        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
+        let mut lists = self.lists.iter();
+        for frames in self.frames.chunks(on_page * dimensions) {
+            page::format(&mut body, Kind::Frames, 0);
+            for (place, frame) in frames.chunks_exact(dimensions).enumerate() {
+                meta::write_frame(&mut body, place, frame);
+            }
+            let block = self.store.write(None, &body)?;
+            let count = frames.len() / dimensions;
+            for (place, list) in lists.by_ref().take(count).enumerate() {
+                self.entries.push(Entry {
+                    head: list.last.unwrap_or(NONE),
+                    frame_block: block,
+                    frame_place: place as u16,
+                    state: State::Live,
+                    patience: 0,
+                    retired: 0,
+                });
+            }
+            (self.meta.frames_block, self.meta.frames_used) = (block, count);
+        }
+        Ok(())
+    }
+
+    fn write_directory(&mut self) -> Result<(), S::Error> {
+        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
+        for (page, entries) in self.entries.chunks(ENTRIES_ON_PAGE).enumerate() {
+            page::format(&mut body, Kind::Directory, 0);
+            for (i, entry) in entries.iter().enumerate() {
+                entry.write(&mut body, (page * ENTRIES_ON_PAGE + i) as ListId);
+            }
+            self.meta.directory.push(self.store.write(None, &body)?);
+        }
+        Ok(())
+    }
+}
+
+/// Finds lists and codes of vectors; shared by workers.
+pub struct Assigner {
+    encoder: Encoder,
+    frames: Vec<Vec<f16>>,
+    coarse: Vec<f16>,
+}
+
+impl Assigner {
+    /// The rows of some vectors, one after another.
+    pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Encoded {
+        let centres = Rows::new(&self.coarse, self.encoder.coarse_dimensions);
+        let biases = kmeans::biases(centres, self.encoder.metric != Metric::Euclidean);
+        let rows = tids.iter().zip(vectors.chunks_exact(self.encoder.shape.dimensions));
+        rows.map(|(tid, vector)| {
+            let list = kmeans::nearest(&self.encoder.coarse(vector), centres, &biases);
+            (*tid, FIRST_LIST + list as ListId, self.encoder.row(vector, &self.frames[list]))
+        })
+        .collect()
+    }
+}
+
+/// Builds an index of vectors in memory, in this thread: for tests and benchmarks.
+pub fn build<S: PageStore>(
+    store: &S,
+    plan: &Plan,
+    vectors: &[(Tid, Vec<f16>)],
+    lists: usize,
+) -> Result<Directory, S::Error> {
+    let sample: Vec<f16> = vectors.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
+    let workers = Workers::single();
+    let frames = frames(plan, &sample, lists, &workers).unwrap_or_default();
+    let mut builder = Builder::new(store, plan, frames)?;
+    let assigner = builder.assigner();
+    for (tid, vector) in vectors {
+        builder.add(assigner.encode(&[*tid], vector))?;
+    }
+    builder.finish()?;
+    Directory::read(store)
+}

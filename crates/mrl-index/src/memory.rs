@@ -1,0 +1,134 @@
+//! Pages in memory: for tests, fuzzing and benchmarks.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::page::{self, BODY_BYTES, Block, Body, Damage, ListId, damaged};
+use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
+
+/// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`].
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    pages: RefCell<Vec<Rc<Body>>>,
+    offered: RefCell<Vec<Block>>,
+    now: Cell<u64>,
+}
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets every scan that began before end.
+    pub fn tick(&self) {
+        self.now.set(self.now.get() + 1);
+    }
+
+    /// Changes a byte behind everybody's back.
+    pub fn damage(&self, block: Block, offset: usize, xor: u8) {
+        Rc::make_mut(&mut self.pages.borrow_mut()[block as usize])[offset] ^= xor;
+    }
+
+    fn page(&self, block: Block) -> Result<Rc<Body>, Damage> {
+        self.pages
+            .borrow()
+            .get(block as usize)
+            .cloned()
+            .ok_or(damaged(block, "there is no such block"))
+    }
+}
+
+impl PageStore for MemoryStore {
+    type Error = Damage;
+    type Page<'a> = Rc<Body>;
+    type Change<'a> = MemoryChange<'a>;
+    type Lock<'a> = ();
+
+    fn read(&self, block: Block) -> Result<Rc<Body>, Damage> {
+        self.page(block)
+    }
+
+    fn change(&self) -> Result<MemoryChange<'_>, Damage> {
+        Ok(MemoryChange { store: self, pages: Vec::new() })
+    }
+
+    fn block_count(&self) -> Result<Block, Damage> {
+        Ok(self.pages.borrow().len() as Block)
+    }
+
+    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Damage> {
+        let mut pages = self.pages.borrow_mut();
+        match block {
+            Some(block) => pages[block as usize] = Rc::new(*body),
+            None => pages.push(Rc::new(*body)),
+        }
+        Ok(block.unwrap_or(pages.len() as Block - 1))
+    }
+
+    fn offer(&self, block: Block) -> Result<(), Damage> {
+        self.offered.borrow_mut().push(block);
+        Ok(())
+    }
+
+    fn lock_list(&self, _: ListId, _: ListLock) -> Result<(), Damage> {
+        Ok(())
+    }
+
+    fn lock_directory(&self, _: bool) -> Result<Option<()>, Damage> {
+        Ok(Some(()))
+    }
+
+    fn stamp(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn is_past(&self, stamp: u64) -> bool {
+        stamp < self.now.get()
+    }
+
+    fn check_interrupts(&self) -> Result<(), Damage> {
+        Ok(())
+    }
+}
+
+pub struct MemoryChange<'a> {
+    store: &'a MemoryStore,
+    pages: Vec<(Block, Box<Body>)>,
+}
+
+impl Change for MemoryChange<'_> {
+    type Error = Damage;
+
+    fn lock(&mut self, block: Block) -> Result<usize, Damage> {
+        assert!(self.pages.len() < MOST_PAGES, "a change of too many pages");
+        assert!(self.pages.iter().all(|(other, _)| *other != block), "a page locked twice");
+        self.pages.push((block, Box::new(*self.store.page(block)?)));
+        Ok(self.pages.len() - 1)
+    }
+
+    fn allocate(&mut self) -> Result<(usize, Block), Damage> {
+        while let Some(block) = { self.store.offered.borrow_mut().pop() } {
+            let taken = self.pages.iter().any(|(other, _)| *other == block);
+            if !taken && page::is_free(&*self.store.page(block)?) {
+                return Ok((self.lock(block)?, block));
+            }
+        }
+        let block = self.store.write(None, &[0; BODY_BYTES])?;
+        Ok((self.lock(block)?, block))
+    }
+
+    fn body(&self, place: usize) -> &Body {
+        &self.pages[place].1
+    }
+
+    fn body_mut(&mut self, place: usize) -> &mut Body {
+        &mut self.pages[place].1
+    }
+
+    fn commit(self) -> Result<(), Damage> {
+        for (block, body) in self.pages {
+            self.store.write(Some(block), &body)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! What every page of an index begins with, and how its numbers are read.
+//!
+//! A page here is a *body*: what a PostgreSQL page of 8,192 bytes has behind its header. All numbers are
+//! little-endian.
+//!
+//! ```text
+//! offset 0   u32  magic
+//! offset 4   u16  format version
+//! offset 6   u8   kind
+//! offset 7   u8   0
+//! offset 8   u32  list that the page belongs to; of META, DIRECTORY, FRAMES and FREE pages 0
+//! offset 12  u32  next page of the chain, NONE at its end
+//! ```
+//!
+//! A list's id is never used again, so a walk that follows `next` knows by the id whether the page was
+//! given to something else meanwhile.
+
+use std::fmt;
+
+/// Bytes of a page behind the server's page header.
+pub const BODY_BYTES: usize = 8192 - 24;
+/// Bytes of what every page begins with.
+pub const TAG_BYTES: usize = 16;
+/// The format that this library writes, and the newest that it reads.
+pub const VERSION: u16 = 1;
+/// No block: the end of a chain.
+pub const NONE: Block = u32::MAX;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"mrlx");
+
+/// A page's content.
+pub type Body = [u8; BODY_BYTES];
+/// A page's number.
+pub type Block = u32;
+/// A list's number, never used twice.
+pub type ListId = u32;
+
+/// What a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// The index's own description: block 0.
+    Meta = 1,
+    /// Entries of lists.
+    Directory = 2,
+    /// Centres of lists, whole.
+    Frames = 3,
+    /// Layer 0 of a group's rows.
+    Group = 4,
+    /// The later layers of some of a group's rows, and their TIDs.
+    Rows = 5,
+    /// Half-precision vectors of some of a group's rows.
+    Copies = 6,
+    /// TIDs that belong to rows of a list, or to no vector.
+    References = 7,
+    /// Nothing: may be used for anything.
+    Free = 8,
+}
+
+impl Kind {
+    fn of(byte: u8) -> Option<Self> {
+        use Kind::*;
+        let kinds = [Meta, Directory, Frames, Group, Rows, Copies, References, Free];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
+    }
+}
+
+/// What is wrong with a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub block: Block,
+    pub problem: Problem,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// Not a page of such an index at all.
+    Foreign,
+    /// A later release wrote it.
+    Newer(u16),
+    /// A page of another kind was expected.
+    Kind(Kind),
+    /// It belongs to another list.
+    List(ListId),
+    /// A number on it is out of its range.
+    Content(&'static str),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let block = self.block;
+        match self.problem {
+            Problem::Foreign => write!(f, "block {block} is not a page of an mrl index"),
+            Problem::Newer(version) => write!(
+                f,
+                "block {block} has format version {version}; this library reads versions up to {VERSION}"
+            ),
+            Problem::Kind(kind) => write!(f, "block {block} is not a {kind:?} page"),
+            Problem::List(list) => write!(f, "block {block} does not belong to list {list}"),
+            Problem::Content(what) => write!(f, "block {block}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Damage {}
+
+/// Short for a [`Problem::Content`].
+pub fn damaged(block: Block, what: &'static str) -> Damage {
+    Damage { block, problem: Problem::Content(what) }
+}
+
+pub fn get_u16(body: &[u8], offset: usize) -> u16 {
+    u16::from_le_bytes(array(body, offset))
+}
+
+pub fn get_u32(body: &[u8], offset: usize) -> u32 {
+    u32::from_le_bytes(array(body, offset))
+}
+
+pub fn get_u64(body: &[u8], offset: usize) -> u64 {
+    u64::from_le_bytes(array(body, offset))
+}
+
+pub fn put(body: &mut [u8], offset: usize, bytes: &[u8]) {
+    body[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+fn array<const N: usize>(body: &[u8], offset: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&body[offset..offset + N]);
+    bytes
+}
+
+/// Makes a page an empty one of a kind.
+pub fn format(body: &mut Body, kind: Kind, list: ListId) {
+    body.fill(0);
+    put(body, 0, &MAGIC.to_le_bytes());
+    put(body, 4, &VERSION.to_le_bytes());
+    body[6] = kind as u8;
+    put(body, 8, &list.to_le_bytes());
+    set_next(body, NONE);
+}
+
+pub fn next(body: &Body) -> Block {
+    get_u32(body, 12)
+}
+
+pub fn set_next(body: &mut Body, next: Block) {
+    put(body, 12, &next.to_le_bytes());
+}
+
+pub fn list(body: &Body) -> ListId {
+    get_u32(body, 8)
+}
+
+/// What a page is; an error for one that no release up to this one wrote.
+pub fn kind(body: &Body, block: Block) -> Result<Kind, Damage> {
+    if get_u32(body, 0) != MAGIC {
+        return Err(Damage { block, problem: Problem::Foreign });
+    }
+    match get_u16(body, 4) {
+        VERSION => Kind::of(body[6]).ok_or(damaged(block, "unknown kind of page")),
+        version => Err(Damage { block, problem: Problem::Newer(version) }),
+    }
+}
+
+/// That a page is one of a kind, of a list.
+pub fn expect(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(), Damage> {
+    if kind(body, block)? != expected {
+        return Err(Damage { block, problem: Problem::Kind(expected) });
+    }
+    if list(body) != of {
+        return Err(Damage { block, problem: Problem::List(of) });
+    }
+    Ok(())
+}
+
+/// Whether a page may be taken for anything: never written, or given back.
+pub fn is_free(body: &Body) -> bool {
+    body[..TAG_BYTES] == [0; TAG_BYTES] || matches!(kind(body, 0), Ok(Kind::Free))
+}

@@ -1,0 +1,184 @@
+//! A query made ready: what it gives for a block of rows, and for one row's later layers.
+//!
+//! Everything is compared by *scores*, the greater the nearer, of one unit for estimates and exact
+//! values: the inner product with the row (or with its prefix, scaled to length 1); under L2 the
+//! inner product less half the row's squared length.
+
+use half::f16;
+use mrl_kernels as kernels;
+
+use crate::block::{ROWS, Tables};
+use crate::encode::{Encoder, narrowed, widened};
+use crate::group::{RowBlock, RowEntry, factors, wide};
+use crate::layers::LEADING;
+use crate::meta::Metric;
+
+/// How a row's score is made from its inner product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scale {
+    /// It is the product.
+    None,
+    /// It is divided by the row's length.
+    Whole,
+    /// By the length of the prefix up to an inner border.
+    Border(usize),
+    /// By that of a prefix that ends within a layer: its square lies between those of the borders before
+    /// (none for the first layer) and after (none for the last), by how much of the layer is in it.
+    Between(Option<usize>, Option<usize>, f32),
+}
+
+/// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
+const UNKNOWN: f32 = f32::MAX;
+
+/// The layers after the first that a query reads.
+#[derive(Debug, Clone)]
+struct Later {
+    /// The rotated piece, scaled to length 1.
+    piece: Vec<f16>,
+    length: f32,
+    /// The dimensions and bytes of the layer.
+    dimensions: usize,
+    bytes: usize,
+}
+
+/// A query against one index.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub vector: Vec<f16>,
+    metric: Metric,
+    tables: Tables,
+    leading_length: f32,
+    leading_dimensions: usize,
+    later: Vec<Later>,
+    layers: usize,
+    scale: Scale,
+    length: f32,
+}
+
+impl Query {
+    /// A query of 1 to as many dimensions as the index has; under L2 of all.
+    pub fn new(encoder: &Encoder, vector: &[f16]) -> Self {
+        let dimensions = encoder.shape.dimensions;
+        let layers = &encoder.shape.layers;
+        let rotated = encoder.codec.query(&widened(vector));
+        let mut leading = [0.0; LEADING];
+        let (piece, leading_length) = rotated.piece(0);
+        leading[..piece.len()].copy_from_slice(piece);
+        let later = (1..rotated.layers()).map(|layer| {
+            let (piece, length) = rotated.piece(layer);
+            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+            let unit: Vec<f32> = piece.iter().map(|x| x * scale).collect();
+            Later {
+                piece: narrowed(&unit),
+                length,
+                dimensions: piece.len(),
+                bytes: layers.code_bytes(layer),
+            }
+        });
+        let last = rotated.layers() - 1;
+        let range = layers.range(last);
+        let scale = match encoder.metric {
+            Metric::Euclidean => Scale::None,
+            Metric::InnerProduct if vector.len() == dimensions => Scale::None,
+            _ if vector.len() == dimensions => Scale::Whole,
+            _ if vector.len() == range.end => Scale::Border(last),
+            _ => Scale::Between(
+                last.checked_sub(1),
+                (last < encoder.shape.inner_borders()).then_some(last),
+                (vector.len() - range.start) as f32 / range.len() as f32,
+            ),
+        };
+        Self {
+            metric: encoder.metric,
+            tables: Tables::new(&leading),
+            leading_length,
+            leading_dimensions: layers.range(0).len(),
+            later: later.collect(),
+            layers: layers.count(),
+            scale,
+            length: kernels::squared_norm(vector).sqrt(),
+            vector: vector.to_vec(),
+        }
+    }
+
+    /// A frame's share of the scores of its rows.
+    pub fn base(&self, frame: &[f16]) -> f32 {
+        let product = kernels::dot(&frame[..self.vector.len()], &self.vector);
+        match self.metric {
+            Metric::Euclidean => product - kernels::squared_norm(frame) / 2.0,
+            _ => product,
+        }
+    }
+
+    /// The scores of a block's rows by layer 0 alone.
+    pub fn score_block(&self, block: RowBlock, base: f32) -> [f32; ROWS] {
+        let products = self.tables.scan(block.codes());
+        let scales = block.scales();
+        let mut scores: [f32; ROWS] =
+            std::array::from_fn(|row| base + wide(scales[row]) * products[row]);
+        match self.scale {
+            Scale::None if self.metric == Metric::Euclidean => {
+                let terms = block.terms();
+                for (score, term) in scores.iter_mut().zip(terms) {
+                    *score -= wide(*term) / 2.0;
+                }
+            }
+            Scale::None => {}
+            _ => {
+                for (row, score) in scores.iter_mut().enumerate() {
+                    let inverse = self.inverse_length(block, row);
+                    *score = if inverse == 0.0 { UNKNOWN } else { *score * inverse };
+                }
+            }
+        }
+        scores
+    }
+
+    /// By what a row's inner product is multiplied; 0 where its prefix is all but zero.
+    pub fn inverse_length(&self, block: RowBlock, row: usize) -> f32 {
+        let share = |border: usize| f32::from(block.shares(border)[row]) / 255.0;
+        let share = match self.scale {
+            Scale::None => return 1.0,
+            Scale::Whole => 1.0,
+            Scale::Border(border) => share(border),
+            Scale::Between(before, after, part) => {
+                let (before, after) = (before.map_or(0.0, share), after.map_or(1.0, share));
+                (before * before + (after * after - before * before).max(0.0) * part).sqrt()
+            }
+        };
+        let length = share * wide(block.terms()[row]).abs();
+        if length > 0.0 { 1.0 / length } else { 0.0 }
+    }
+
+    /// The squared error of layer 0's estimate of a row with this scale.
+    pub fn leading_error_squared(&self, scale: f32) -> f32 {
+        let error = factors(scale, 0, self.leading_dimensions).error * self.leading_length;
+        error * error
+    }
+
+    /// What the later layers add to an inner product, and their squared error.
+    pub fn later(&self, entry: RowEntry) -> (f32, f32) {
+        let mut codes = &entry.code()[2 * (self.layers - 1)..];
+        let (mut sum, mut squared) = (0.0, 0.0);
+        for (i, later) in self.later.iter().enumerate() {
+            let scale = entry.scale(i + 1) * later.length;
+            let (code, rest) = codes.split_at(later.bytes);
+            sum += scale * kernels::dot_signs(&later.piece, code);
+            let error = factors(scale, i + 1, later.dimensions).error;
+            squared += error * error;
+            codes = rest;
+        }
+        (sum, squared)
+    }
+
+    /// The score that a distance stands for; that of no number is the least.
+    pub fn score_of(&self, distance: f64) -> f32 {
+        let length = f64::from(self.length);
+        let score = match self.metric {
+            Metric::InnerProduct => -distance,
+            Metric::Cosine => (1.0 - distance) * length,
+            Metric::Euclidean => (length * length - distance * distance) / 2.0,
+        };
+        if score.is_nan() { f32::NEG_INFINITY } else { score as f32 }
+    }
+}

@@ -1,0 +1,659 @@
+//! The nearest rows, one after another.
+//!
+//! A scan works in *rounds*. A round probes some lists: of each row in them layer 0 is scored, and the best
+//! few go on (the funnel); of these the later layers are scored too, which gives an estimate and the
+//! deviation of its error. They wait, the greatest estimate plus `epsilon` deviations first, for their
+//! exact distance; a row is returned when its exact distance is not beaten by anything that waits.
+//! When so many rows were asked for that more of the others could have been among them, the next round
+//! probes more lists and lets more rows of the former ones on, those that come right after the ones
+//! already taken. So a scan can go on to the last row with bounded memory for what waits.
+//!
+//! Rows without distances come last: vectors of zeros under cosine, then NULLs.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use half::f16;
+
+use crate::block::ROWS;
+use crate::directory::Directory;
+use crate::group::{self, Group, References, RowEntry, Tid};
+use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
+use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::query::Query;
+use crate::store::PageStore;
+
+/// How many lists the first round probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Probes {
+    #[default]
+    Auto,
+    All,
+    Lists(usize),
+}
+
+/// How many deviations of an estimate's error count.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Epsilon {
+    #[default]
+    Auto,
+    /// Every row is scored exactly.
+    Exact,
+    Deviations(f32),
+}
+
+/// What happens after the first round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rounds {
+    /// A nearer row found in a later round comes late.
+    #[default]
+    Relaxed,
+    /// It is left out.
+    Strict,
+    /// There is none.
+    One,
+}
+
+/// Which rows are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    #[default]
+    All,
+    NotNull,
+    OnlyNull,
+}
+
+/// How to scan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Steering {
+    pub probes: Probes,
+    pub epsilon: Epsilon,
+    pub rounds: Rounds,
+    pub wanted: Wanted,
+    /// Score all layers of every row (to measure what the funnel saves).
+    pub no_funnel: bool,
+    /// The most rows to score exactly; `None` for no limit.
+    pub most_reranked: Option<u64>,
+}
+
+/// What a scan has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub rounds: u64,
+    pub lists_probed: u64,
+    pub codes_scored: u64,
+    pub codes_finished: u64,
+    pub rows_reranked: u64,
+}
+
+/// Who knows exact distances.
+pub trait Reranker {
+    type Error;
+    /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
+    fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
+    /// The distance of a vector.
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Self::Error>;
+}
+
+/// The constants that decide between speed and recall; measured in docs/performance.md.
+mod tuning {
+    /// Lists that the first round probes of `lists`.
+    pub fn probes(lists: usize) -> usize {
+        let wanted = 3.0 * (lists as f64).sqrt();
+        (wanted.ceil() as usize).clamp(8.min(lists.max(1)), lists.max(1))
+    }
+    /// Rows that go on from layer 0 in the first round, of `rows` probed.
+    pub fn funnel(rows: usize) -> usize {
+        (rows / 25).max(500)
+    }
+    /// Deviations of an estimate's error.
+    pub const EPSILON: f32 = 1.5;
+    /// Of the rows that went on, one in so many may be returned before the next round.
+    pub const RETURNED_SHARE: usize = 10;
+    /// By what lists and rows grow from round to round.
+    pub const GROWTH: usize = 4;
+}
+/// Rows whose memory is asked for ahead of their turn.
+const PREFETCH_DISTANCE: usize = 6;
+
+/// A place in the order in which rows go on: the score, then where the row lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    score: f32,
+    block: Block,
+    slot: u16,
+}
+
+impl Place {
+    /// Less is earlier.
+    fn order(&self, other: &Self) -> Ordering {
+        let score = other.score.total_cmp(&self.score);
+        score.then(self.block.cmp(&other.block)).then(self.slot.cmp(&other.slot))
+    }
+}
+
+/// A row scored by layer 0.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    place: Place,
+    referenced: bool,
+    /// Of the round's groups.
+    group: u32,
+    inverse_length: f32,
+    leading_error: f32,
+}
+
+/// A group that the round has seen.
+#[derive(Debug, Clone)]
+struct Seen {
+    list: ListId,
+    ordinal: usize,
+    /// Row pages, then copy pages: in the round's `pointers` from here on.
+    pointers: usize,
+}
+
+/// A list that has been probed, and how far its rows have gone on.
+#[derive(Debug, Clone, Copy)]
+struct Probed {
+    list: ListId,
+    taken_to: Option<Place>,
+    /// Whether rows remain.
+    more: bool,
+}
+
+/// A row that waits for its exact distance.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    upper: f32,
+    tid: Tid,
+    copy: Block,
+    slot: u16,
+}
+
+/// A row with its exact distance.
+#[derive(Debug, Clone, Copy)]
+struct Exact {
+    distance: f64,
+    tid: Tid,
+}
+
+macro_rules! ordered_by {
+    ($type:ty, $compare:expr) => {
+        impl Ord for $type {
+            fn cmp(&self, other: &Self) -> Ordering {
+                let compare: fn(&Self, &Self) -> Ordering = $compare;
+                compare(self, other)
+            }
+        }
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl PartialEq for $type {
+            fn eq(&self, other: &Self) -> bool {
+                self.cmp(other).is_eq()
+            }
+        }
+        impl Eq for $type {}
+    };
+}
+
+// The heaps' greatest: the greatest bound; the least distance, then the first TID.
+ordered_by!(Waiting, |a, b| a.upper.total_cmp(&b.upper).then(b.tid.cmp(&a.tid)));
+ordered_by!(Exact, |a, b| b.distance.total_cmp(&a.distance).then(b.tid.cmp(&a.tid)));
+
+/// What comes after the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Vectors,
+    Zeros,
+    Nulls,
+    End,
+}
+
+/// One scan of an index.
+pub struct Scan {
+    directory: Rc<Directory>,
+    query: Query,
+    steering: Steering,
+    /// All lists, the nearest first; those before `probed.len()` have been probed.
+    ranked: Vec<ListId>,
+    probed: Vec<Probed>,
+    references: HashMap<ListId, Vec<(u16, Tid)>>,
+    bases: HashMap<ListId, f32>,
+    funnel: usize,
+    /// Rows that may be returned before the next round.
+    quota: u64,
+    returned: u64,
+    last: f64,
+    waiting: BinaryHeap<Waiting>,
+    exact: BinaryHeap<Exact>,
+    phase: Phase,
+    tail: VecDeque<Tid>,
+    tail_next: Block,
+    pub counters: Counters,
+}
+
+impl Scan {
+    /// A scan for the rows nearest to a vector of 1 to the index's dimensions.
+    pub fn new(directory: Rc<Directory>, vector: &[f16], steering: Steering) -> Self {
+        let query = Query::new(&directory.encoder, vector);
+        let coarse = directory.encoder.coarse(vector);
+        let lists = directory.live_lists().len();
+        let ranked = directory.ranked(&coarse, lists).into_iter().map(|(_, list)| list).collect();
+        let phase = match steering.wanted {
+            Wanted::OnlyNull => Phase::Nulls,
+            _ => Phase::Vectors,
+        };
+        let mut scan = Self {
+            directory,
+            query,
+            steering,
+            ranked,
+            probed: Vec::new(),
+            references: HashMap::new(),
+            bases: HashMap::new(),
+            funnel: 0,
+            quota: 0,
+            returned: 0,
+            last: f64::NEG_INFINITY,
+            waiting: BinaryHeap::new(),
+            exact: BinaryHeap::new(),
+            phase,
+            tail: VecDeque::new(),
+            tail_next: NONE,
+            counters: Counters::default(),
+        };
+        if phase == Phase::Nulls {
+            scan.begin_tail(Phase::Nulls);
+        }
+        scan
+    }
+
+    /// The next row.
+    pub fn next<S: PageStore>(
+        &mut self,
+        store: &S,
+        reranker: &mut impl Reranker<Error = S::Error>,
+    ) -> Result<Option<Tid>, S::Error> {
+        while self.phase == Phase::Vectors {
+            if self.is_round_due() {
+                self.round(store)?;
+                continue;
+            }
+            let bound = self.waiting.peek().map(|waiting| waiting.upper);
+            if let Some(best) = self.exact.peek()
+                && bound.is_none_or(|bound| self.query.score_of(best.distance) >= bound)
+            {
+                let best = *best;
+                self.exact.pop();
+                if self.steering.rounds == Rounds::Strict && best.distance < self.last {
+                    continue;
+                }
+                self.last = best.distance;
+                self.returned += 1;
+                return Ok(Some(best.tid));
+            }
+            match self.waiting.pop() {
+                Some(waiting) => self.rerank(store, reranker, waiting)?,
+                None => self.begin_tail(match self.steering.rounds {
+                    Rounds::One => Phase::End,
+                    _ => Phase::Zeros,
+                }),
+            }
+        }
+        self.next_of_tail(store)
+    }
+
+    fn rerank<S: PageStore>(
+        &mut self,
+        store: &S,
+        reranker: &mut impl Reranker<Error = S::Error>,
+        waiting: Waiting,
+    ) -> Result<(), S::Error> {
+        self.counters.rows_reranked += 1;
+        if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
+            self.waiting.clear();
+            self.steering.rounds = Rounds::One;
+        }
+        let distance = match waiting.copy {
+            NONE => reranker.row(waiting.tid)?,
+            block => {
+                let body = store.read(block)?;
+                if page::kind(&body, block)? != Kind::Copies {
+                    return Err(damaged(block, "not a page of copies").into());
+                }
+                let slot = usize::from(waiting.slot);
+                let copy = halfs(group::copy_of(&body, slot, &self.directory.encoder.shape));
+                drop(body);
+                Some(reranker.vector(&copy)?)
+            }
+        };
+        self.exact.extend(distance.map(|distance| Exact { distance, tid: waiting.tid }));
+        Ok(())
+    }
+
+    /// Whether rows not yet looked at must be, before the next row is returned.
+    fn is_round_due(&self) -> bool {
+        if self.counters.rounds == 0 {
+            return true;
+        }
+        let more =
+            self.probed.len() < self.ranked.len() || self.probed.iter().any(|list| list.more);
+        let used_up = self.waiting.is_empty() && self.exact.is_empty();
+        more && self.steering.rounds != Rounds::One && (used_up || self.returned >= self.quota)
+    }
+
+    fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
+        let all = self.ranked.len();
+        let first = self.counters.rounds == 0;
+        let lists = match self.steering.probes {
+            _ if !first => self.probed.len().max(1) * tuning::GROWTH,
+            Probes::All => all,
+            Probes::Lists(lists) => lists,
+            Probes::Auto => tuning::probes(all),
+        };
+        let new = lists.min(all).saturating_sub(self.probed.len());
+        let before = self.probed.len();
+        let added = self.ranked[before..before + new].iter();
+        self.probed.extend(added.map(|list| Probed { list: *list, taken_to: None, more: true }));
+        self.counters.rounds += 1;
+        self.counters.lists_probed += new as u64;
+        let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
+        self.funnel = match () {
+            () if everything => usize::MAX / 4,
+            () if first => tuning::funnel(self.probed.len() * crate::build::ROWS_A_LIST),
+            () => self.funnel * tuning::GROWTH,
+        };
+        self.quota = self.returned + (self.funnel / tuning::RETURNED_SHARE) as u64;
+        let mut round = Round::default();
+        for i in 0..self.probed.len() {
+            if self.probed[i].more {
+                self.score_list(store, i, &mut round)?;
+            }
+        }
+        let dropped = round.shrink(self.funnel);
+        if dropped || round.bar.is_some() {
+            let end = round.candidates.iter().map(|c| c.place).max_by(Place::order);
+            for probed in self.probed.iter_mut().filter(|probed| probed.more) {
+                probed.taken_to = match (probed.taken_to, end) {
+                    (Some(before), Some(end)) if before.order(&end).is_gt() => Some(before),
+                    (_, end) => end,
+                };
+            }
+        } else {
+            self.probed.iter_mut().for_each(|probed| probed.more = false);
+        }
+        self.finish(store, round)
+    }
+
+    /// Scores layer 0 of a list's rows.
+    fn score_list<S: PageStore>(
+        &mut self,
+        store: &S,
+        index: usize,
+        round: &mut Round,
+    ) -> Result<(), S::Error> {
+        let directory = self.directory.clone();
+        let shape = &directory.encoder.shape;
+        let Probed { list, taken_to, .. } = self.probed[index];
+        let head = directory.entries[list as usize].head;
+        let mut block = head;
+        let mut left = store.block_count()?;
+        while block != NONE {
+            store.check_interrupts()?;
+            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            let mut body = store.read(block)?;
+            let mut group = Group::new(&body, block, list, shape)?;
+            if block == head && group.references() != NONE && !self.references.contains_key(&list) {
+                // References first: vacuum may put one in its row's place, and never the reverse.
+                let newest = group.references();
+                drop(body);
+                let references = read_references(store, list, newest)?;
+                self.references.insert(list, references);
+                body = store.read(block)?;
+                group = Group::new(&body, block, list, shape)?;
+            }
+            let seen = round.groups.len() as u32;
+            round.groups.push(Seen {
+                list,
+                ordinal: group.ordinal(),
+                pointers: round.pointers.len(),
+            });
+            round.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
+            round.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
+            let mut known = (0, 0.0);
+            for i in 0..group.blocks() {
+                let rows = group.block(i);
+                let live = rows.live();
+                if live == 0 {
+                    continue;
+                }
+                if known.0 != rows.frame() {
+                    known = (rows.frame(), self.base(store, rows.frame())?);
+                }
+                self.counters.codes_scored += u64::from(live.count_ones());
+                let scores = self.query.score_block(rows, known.1);
+                let bar = round.bar.map_or(f32::NEG_INFINITY, |bar| bar.score);
+                let mut passed = 0u32;
+                for (row, score) in scores.iter().enumerate() {
+                    passed |= u32::from(*score >= bar) << row;
+                }
+                passed &= live;
+                while passed != 0 {
+                    let row = passed.trailing_zeros() as usize;
+                    passed &= passed - 1;
+                    let slot = (i * ROWS + row) as u16;
+                    let place = Place { score: scores[row], block, slot };
+                    if taken_to.is_some_and(|taken| place.order(&taken).is_le())
+                        || usize::from(slot) >= shape.group_rows
+                    {
+                        continue;
+                    }
+                    round.candidates.push(Candidate {
+                        place,
+                        referenced: rows.referenced() >> row & 1 == 1,
+                        group: seen,
+                        inverse_length: self.query.inverse_length(rows, row),
+                        leading_error: self
+                            .query
+                            .leading_error_squared(group::wide(rows.scales()[row])),
+                    });
+                }
+                if round.candidates.len() >= self.funnel.saturating_mul(2) {
+                    round.shrink(self.funnel);
+                }
+            }
+            block = page::next(&body);
+        }
+        Ok(())
+    }
+
+    fn base<S: PageStore>(&mut self, store: &S, frame: ListId) -> Result<f32, S::Error> {
+        if let Some(base) = self.bases.get(&frame) {
+            return Ok(*base);
+        }
+        let base = self.query.base(&self.directory.frame(store, frame)?);
+        self.bases.insert(frame, base);
+        Ok(base)
+    }
+
+    /// Scores the later layers of the rows that have gone on; they wait for their exact distances.
+    fn finish<S: PageStore>(&mut self, store: &S, mut round: Round) -> Result<(), S::Error> {
+        let directory = self.directory.clone();
+        let shape = &directory.encoder.shape;
+        let epsilon = match self.steering.epsilon {
+            Epsilon::Auto => tuning::EPSILON,
+            Epsilon::Deviations(epsilon) => epsilon,
+            Epsilon::Exact => f32::INFINITY,
+        };
+        let candidates = &mut round.candidates;
+        candidates.sort_unstable_by_key(|c| (c.group, c.place.slot));
+        let page_of = |c: &Candidate| (c.group, usize::from(c.place.slot) / shape.rows_on_page);
+        let mut waiting = std::mem::take(&mut self.waiting).into_vec();
+        waiting.reserve(candidates.len());
+        for rows in candidates.chunk_by(|a, b| page_of(a) == page_of(b)) {
+            store.check_interrupts()?;
+            let (seen, index) = page_of(&rows[0]);
+            let seen = &round.groups[seen as usize];
+            let pointers = &round.pointers[seen.pointers..];
+            let block = pointers[index];
+            let body = store.read(block)?;
+            page::expect(&body, block, Kind::Rows, seen.list)?;
+            let prefetch = |candidate: &Candidate| {
+                let start = group::entry_offset(candidate.place.slot.into(), shape);
+                mrl_kernels::prefetch(body[start..].as_ptr(), shape.entry_bytes);
+            };
+            rows.iter().take(PREFETCH_DISTANCE).for_each(prefetch);
+            for (i, candidate) in rows.iter().enumerate() {
+                rows.get(i + PREFETCH_DISTANCE).into_iter().for_each(prefetch);
+                let slot = usize::from(candidate.place.slot);
+                let entry = RowEntry::of(&body, slot, shape);
+                let upper = if epsilon == f32::INFINITY {
+                    f32::INFINITY
+                } else {
+                    let (more, squared) = self.query.later(entry);
+                    let deviation = (candidate.leading_error + squared).sqrt();
+                    candidate.place.score + candidate.inverse_length * (more + epsilon * deviation)
+                };
+                // What is damaged or unknown is looked at.
+                let upper = if upper.is_nan() { f32::INFINITY } else { upper };
+                let copy = match shape.keeps_copies() {
+                    true => pointers[shape.row_pages + slot / shape.copies_on_page],
+                    false => NONE,
+                };
+                let slot = candidate.place.slot;
+                waiting.push(Waiting { upper, tid: entry.tid(), copy, slot });
+                if candidate.referenced
+                    && let Some(references) = self.references.get(&seen.list)
+                {
+                    let number = seen.ordinal * shape.group_rows + usize::from(slot);
+                    let own = references.iter().filter(|(row, _)| usize::from(*row) == number);
+                    for (_, tid) in own.filter(|(_, tid)| *tid != entry.tid()) {
+                        waiting.push(Waiting { upper, tid: *tid, copy, slot });
+                    }
+                }
+            }
+        }
+        self.counters.codes_finished += round.candidates.len() as u64;
+        self.waiting = waiting.into();
+        Ok(())
+    }
+
+    fn begin_tail(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.tail_next = NONE;
+        self.tail.clear();
+        let list = match phase {
+            Phase::Zeros => ZEROS,
+            Phase::Nulls => NULLS,
+            _ => return,
+        };
+        // The newest page is named by the head, which is read when the first row is asked for.
+        self.tail_next = self.directory.entries[list as usize].head;
+    }
+
+    fn next_of_tail<S: PageStore>(&mut self, store: &S) -> Result<Option<Tid>, S::Error> {
+        loop {
+            if let Some(tid) = self.tail.pop_front() {
+                return Ok(Some(tid));
+            }
+            let list = match self.phase {
+                Phase::Zeros => ZEROS,
+                Phase::Nulls => NULLS,
+                _ => return Ok(None),
+            };
+            if self.tail_next == NONE {
+                self.begin_tail(match (self.phase, self.steering.wanted) {
+                    (Phase::Zeros, Wanted::All) => Phase::Nulls,
+                    _ => Phase::End,
+                });
+                continue;
+            }
+            // All at once: a TID is 8 bytes, and pages change while the scan waits.
+            let head = self.tail_next;
+            let newest = {
+                let body = store.read(head)?;
+                Group::new(&body, head, list, &self.directory.encoder.shape)?.references()
+            };
+            self.tail =
+                read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid).collect();
+            self.tail_next = NONE;
+        }
+    }
+}
+
+/// What one round works on.
+#[derive(Default)]
+struct Round {
+    candidates: Vec<Candidate>,
+    groups: Vec<Seen>,
+    pointers: Vec<Block>,
+    /// The last place that still goes on, once more rows than the funnel takes have been seen.
+    bar: Option<Place>,
+}
+
+impl Round {
+    /// Keeps the best `most`; whether there were more.
+    fn shrink(&mut self, most: usize) -> bool {
+        if self.candidates.len() <= most {
+            return false;
+        }
+        self.candidates.select_nth_unstable_by(most - 1, |a, b| a.place.order(&b.place));
+        self.candidates.truncate(most);
+        self.bar = self.candidates.last().map(|candidate| candidate.place);
+        true
+    }
+}
+
+/// All references of a list, from the newest page on.
+pub fn read_references<S: PageStore>(
+    store: &S,
+    list: ListId,
+    newest: Block,
+) -> Result<Vec<(u16, Tid)>, S::Error> {
+    let (mut all, mut block) = (Vec::new(), newest);
+    let mut left = store.block_count()?;
+    while block != NONE {
+        store.check_interrupts()?;
+        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        let body = store.read(block)?;
+        all.extend(References::new(&body, block, list)?.iter());
+        block = page::next(&body);
+    }
+    Ok(all)
+}
+
+/// Every TID of an index, in no order: for a query whose distances are all NULL.
+pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<Tid>, S::Error> {
+    let shape = &directory.encoder.shape;
+    let mut tids = Vec::new();
+    for list in directory.live_lists().iter().copied().chain([ZEROS, NULLS]) {
+        let entry = directory.entries.get(list as usize);
+        let head = entry.ok_or(damaged(META_BLOCK, "no such list"))?.head;
+        let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+        tids.extend(read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid));
+        let mut block = head;
+        let mut left = store.block_count()?;
+        while block != NONE {
+            store.check_interrupts()?;
+            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            let body = store.read(block)?;
+            let group = Group::new(&body, block, list, shape)?;
+            for slot in 0..group.rows() {
+                if group.block(slot / ROWS).live() >> (slot % ROWS) & 1 == 1 {
+                    let rows_block = group.row_page(slot / shape.rows_on_page);
+                    let rows = store.read(rows_block)?;
+                    page::expect(&rows, rows_block, Kind::Rows, list)?;
+                    tids.push(RowEntry::of(&rows, slot, shape).tid());
+                }
+            }
+            block = page::next(&body);
+        }
+    }
+    tids.sort_unstable();
+    tids.dedup();
+    Ok(tids)
+}

@@ -1,0 +1,71 @@
+//! Where pages are: the one door between the index and its storage.
+//!
+//! A change locks pages one after another, always in the order *head of a list, group, its other
+//! pages; meta, directory, frames*, and takes effect as a whole or not at all, crash or not. At most
+//! [`MOST_PAGES`] pages take part: that is what one WAL record of PostgreSQL's generic kind can hold.
+
+use std::ops::Deref;
+
+use crate::page::{Block, Body, Damage, ListId};
+
+/// The most pages of one change.
+pub const MOST_PAGES: usize = 4;
+
+/// Who else may work on a list meanwhile. Scans always may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListLock {
+    /// Others that insert.
+    Shared,
+    /// Nobody.
+    Exclusive,
+}
+
+/// The storage of one index.
+pub trait PageStore {
+    type Error: From<Damage>;
+    /// A page that nobody changes while it is held.
+    type Page<'a>: Deref<Target = Body>
+    where
+        Self: 'a;
+    type Change<'a>: Change<Error = Self::Error>
+    where
+        Self: 'a;
+    /// A lock, held until it is dropped.
+    type Lock<'a>
+    where
+        Self: 'a;
+
+    fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
+    /// How many blocks there are.
+    fn block_count(&self) -> Result<Block, Self::Error>;
+    /// Writes a page as it is, at the end or over another, without a log: for an index that nobody
+    /// else sees yet. Returns its block.
+    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Self::Error>;
+    /// Tells that a free page may be handed out again.
+    fn offer(&self, block: Block) -> Result<(), Self::Error>;
+
+    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<Self::Lock<'_>, Self::Error>;
+    /// The lock that whoever adds lists holds; nothing where another has it and `wait` is false.
+    fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Self::Error>;
+
+    /// A stamp of now, for something that has just gone out of use.
+    fn stamp(&self) -> u64;
+    /// Whether no scan that began before the stamp can still run.
+    fn is_past(&self, stamp: u64) -> bool;
+    /// Called in every loop; an error ends the work, between two changes.
+    fn check_interrupts(&self) -> Result<(), Self::Error>;
+}
+
+/// A change of some pages. Dropped without a commit it never was.
+pub trait Change {
+    type Error: From<Damage>;
+
+    /// Locks a page; returns its place among the change's pages.
+    fn lock(&mut self, block: Block) -> Result<usize, Self::Error>;
+    /// Takes a page that is free, or a new one; it has any content.
+    fn allocate(&mut self) -> Result<(usize, Block), Self::Error>;
+    fn body(&self, place: usize) -> &Body;
+    fn body_mut(&mut self, place: usize) -> &mut Body;
+    fn commit(self) -> Result<(), Self::Error>;
+}

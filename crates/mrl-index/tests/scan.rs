@@ -1,0 +1,115 @@
+//! Scans against the exact answer.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::*;
+use half::f16;
+use mrl_index::meta::Metric;
+use mrl_index::scan::{Epsilon, Probes, Steering};
+
+const METRICS: [Metric; 3] = [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean];
+const EXACT: Steering = Steering {
+    probes: Probes::All,
+    epsilon: Epsilon::Exact,
+    rounds: mrl_index::scan::Rounds::Relaxed,
+    wanted: mrl_index::scan::Wanted::All,
+    no_funnel: false,
+    most_reranked: None,
+};
+
+fn queries(rows: &[Vec<f16>], count: usize, dimensions: Option<usize>) -> Vec<Vec<f16>> {
+    let mut random = Random(17);
+    (0..count)
+        .map(|_| {
+            let mut query = rows[random.below(rows.len())].clone();
+            for x in &mut query {
+                *x = f16::from_f32(x.to_f32() + 0.02 * random.normal());
+            }
+            query.truncate(dimensions.unwrap_or(1 + random.below(query.len())));
+            query
+        })
+        .collect()
+}
+
+/// Exact settings give the exact answer, for queries of any dimension, with or without copies.
+#[test]
+fn exact_settings_give_the_exact_answer() {
+    for metric in METRICS {
+        for (dimensions, copies) in
+            [(5, false), (64, true), (100, false), (384, false), (384, true)]
+        {
+            let unit = metric == Metric::InnerProduct;
+            let vectors = clustered(1500, dimensions, unit, 1);
+            let rows = numbered(vectors.clone());
+            let (store, directory) = built(&rows, &plan(dimensions, metric, copies), 7);
+            let asked = (metric == Metric::Euclidean).then_some(dimensions);
+            for query in queries(&vectors, 10, asked) {
+                let (found, counters) = first(&store, &directory, &rows, &query, EXACT, 20);
+                let distances = |tids: &[u64]| -> Vec<f64> {
+                    tids.iter().map(|tid| distance(metric, &rows[tid], &query)).collect()
+                };
+                let expected = nearest(&rows, metric, &query, 20);
+                assert_eq!(distances(&found), distances(&expected), "{metric:?} {dimensions}");
+                assert_eq!(counters.rows_reranked, 1500);
+            }
+        }
+    }
+}
+
+/// The defaults find nearly all of the ten nearest; a scan that goes on finds every row, once.
+#[test]
+fn defaults_find_the_nearest_and_a_scan_goes_on_to_the_last_row() {
+    for metric in METRICS {
+        let vectors = clustered(20_000, 96, metric == Metric::InnerProduct, 2);
+        let rows = numbered(vectors.clone());
+        let (store, directory) = built(&rows, &plan(96, metric, false), 40);
+        let (mut hits, mut reranked) = (0, 0);
+        for query in queries(&vectors, 100, Some(96)) {
+            let (found, counters) =
+                first(&store, &directory, &rows, &query, Steering::default(), 10);
+            let expected = nearest(&rows, metric, &query, 10);
+            hits += expected.iter().filter(|tid| found.contains(tid)).count();
+            reranked += counters.rows_reranked;
+        }
+        assert!(hits >= 950, "{metric:?}: {hits} of 1000");
+        assert!(reranked < 100 * 400, "{metric:?}: {reranked}");
+        let query = &queries(&vectors, 1, Some(96))[0];
+        let (found, _) = first(&store, &directory, &rows, query, Steering::default(), usize::MAX);
+        assert_eq!(found.len(), rows.len(), "{metric:?}");
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>().len(), rows.len());
+    }
+}
+
+/// Many equal rows: all of them come, each once.
+#[test]
+fn equal_rows_all_come() {
+    let vectors = vec![clustered(1, 64, true, 1)[0].clone(); 5000];
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(64, Metric::InnerProduct, false), 4);
+    let (found, _) = first(&store, &directory, &rows, &vectors[0], Steering::default(), usize::MAX);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), rows.into_keys().collect());
+}
+
+/// No row, one row, a zero vector.
+#[test]
+fn small_indexes() {
+    for metric in METRICS {
+        for count in [0, 1, 2] {
+            let rows = numbered(clustered(count, 10, true, 4));
+            let (store, directory) = built(&rows, &plan(10, metric, false), 1);
+            let query = vec![f16::ONE; 10];
+            for steering in [EXACT, Steering::default()] {
+                let (found, _) = first(&store, &directory, &rows, &query, steering, 10);
+                assert_eq!(found, nearest(&rows, metric, &query, 10));
+            }
+        }
+        let mut rows = numbered(clustered(10, 10, true, 4));
+        rows.insert(1 << 40, vec![f16::ZERO; 10]);
+        let (store, directory) = built(&rows, &plan(10, metric, false), 1);
+        let query = vec![f16::ONE; 10];
+        let (found, _) = first(&store, &directory, &rows, &query, EXACT, 20);
+        assert_eq!(found, nearest(&rows, metric, &query, 20), "{metric:?}");
+    }
+}
