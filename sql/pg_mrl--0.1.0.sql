@@ -353,6 +353,79 @@ CREATE AGGREGATE avg(mrlvec) (
 );
 COMMENT ON AGGREGATE avg(mrlvec) IS 'component-wise average, kept in double precision';
 
+-- The index --------------------------------------------------------------------------------------
+
+CREATE FUNCTION mrl_handler(internal) RETURNS index_am_handler
+    AS 'MODULE_PATHNAME', 'mrl_handler' LANGUAGE C;
+COMMENT ON FUNCTION mrl_handler(internal) IS 'handler of the access method mrl';
+
+CREATE ACCESS METHOD mrl TYPE INDEX HANDLER mrl_handler;
+COMMENT ON ACCESS METHOD mrl IS 'nearest vectors: codes in Matryoshka layers, then exact distances';
+
+-- A class's support function 1 tells by what its rows are compared.
+
+CREATE FUNCTION mrl_index_inner_product(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_index_inner_product' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_index_inner_product(internal) IS 'support of mrlvec_ip_ops';
+
+CREATE FUNCTION mrl_index_cosine(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_index_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_index_cosine(internal) IS 'support of mrlvec_cosine_ops';
+
+CREATE FUNCTION mrl_index_l2(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_index_l2' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_index_l2(internal) IS 'support of mrlvec_l2_ops';
+
+CREATE OPERATOR FAMILY mrlvec_ip_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrlvec_ip_ops USING mrl IS 'inner product, queries of any dimension';
+
+CREATE OPERATOR CLASS mrlvec_ip_ops DEFAULT FOR TYPE mrlvec USING mrl FAMILY mrlvec_ip_ops AS
+    OPERATOR 1 <#> (mrlvec, mrlvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_index_inner_product(internal);
+COMMENT ON OPERATOR CLASS mrlvec_ip_ops USING mrl IS 'inner product, queries of any dimension';
+
+CREATE OPERATOR FAMILY mrlvec_cosine_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrlvec_cosine_ops USING mrl IS 'cosine distance, queries of any dimension';
+
+CREATE OPERATOR CLASS mrlvec_cosine_ops FOR TYPE mrlvec USING mrl FAMILY mrlvec_cosine_ops AS
+    OPERATOR 1 <=> (mrlvec, mrlvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_index_cosine(internal);
+COMMENT ON OPERATOR CLASS mrlvec_cosine_ops USING mrl IS 'cosine distance, queries of any dimension';
+
+CREATE OPERATOR FAMILY mrlvec_l2_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrlvec_l2_ops USING mrl IS 'Euclidean distance';
+
+CREATE OPERATOR CLASS mrlvec_l2_ops FOR TYPE mrlvec USING mrl FAMILY mrlvec_l2_ops AS
+    OPERATOR 1 <-> (mrlvec, mrlvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_index_l2(internal);
+COMMENT ON OPERATOR CLASS mrlvec_l2_ops USING mrl IS 'Euclidean distance';
+
+CREATE FUNCTION mrl_index_info(
+    index regclass, OUT format_version integer, OUT dimensions integer, OUT coarse_dims integer,
+    OUT keeps_vectors boolean, OUT lists integer, OUT retired_lists integer, OUT rows bigint,
+    OUT references_to_rows bigint, OUT null_rows bigint, OUT zero_rows bigint,
+    OUT smallest_list bigint, OUT largest_list bigint, OUT pages bigint,
+    OUT bytes_per_row double precision, OUT fill double precision
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'mrl_index_info' LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    ROWS 1;
+COMMENT ON FUNCTION mrl_index_info(regclass) IS 'what an mrl index consists of';
+
+CREATE FUNCTION mrl_index_check(index regclass, heap boolean DEFAULT false, OUT problem text) RETURNS SETOF text
+    AS 'MODULE_PATHNAME', 'mrl_index_check' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
+    ROWS 1;
+COMMENT ON FUNCTION mrl_index_check(regclass, boolean) IS 'what is wrong with an mrl index: no row where nothing is; heap: also rows of the table that it lacks';
+
+CREATE FUNCTION mrl_scan_stats(
+    OUT index regclass, OUT rounds bigint, OUT lists_probed bigint, OUT codes_scored bigint,
+    OUT codes_finished bigint, OUT rows_reranked bigint, OUT rows_returned bigint
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'mrl_scan_stats' LANGUAGE C VOLATILE PARALLEL RESTRICTED
+    ROWS 1;
+COMMENT ON FUNCTION mrl_scan_stats() IS 'what this session''s latest scan of an mrl index has done';
+
+REVOKE ALL ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) FROM PUBLIC;
+
 -- The encoder -----------------------------------------------------------------------------------
 
 -- With the default model the result depends on a setting: STABLE. With a named model it depends on

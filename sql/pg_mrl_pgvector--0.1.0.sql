@@ -166,3 +166,41 @@ CREATE OPERATOR <+> (
     LEFTARG = vector, RIGHTARG = mrlvec, FUNCTION = mrlvec_l1_distance, COMMUTATOR = <+>
 );
 COMMENT ON OPERATOR <+> (vector, mrlvec) IS 'taxicab distance';
+
+-- The index on halfvec --------------------------------------------------------------------------
+
+CREATE FUNCTION mrl_halfvec_index_inner_product(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_halfvec_index_inner_product' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_halfvec_index_inner_product(internal) IS 'support of mrl_halfvec_ip_ops';
+
+CREATE FUNCTION mrl_halfvec_index_cosine(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_halfvec_index_cosine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_halfvec_index_cosine(internal) IS 'support of mrl_halfvec_cosine_ops';
+
+CREATE FUNCTION mrl_halfvec_index_l2(internal) RETURNS integer
+    AS 'MODULE_PATHNAME', 'mrl_index_l2' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION mrl_halfvec_index_l2(internal) IS 'support of mrl_halfvec_l2_ops';
+
+CREATE OPERATOR FAMILY mrl_halfvec_ip_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrl_halfvec_ip_ops USING mrl IS 'inner product of halfvec';
+
+CREATE OPERATOR CLASS mrl_halfvec_ip_ops FOR TYPE halfvec USING mrl FAMILY mrl_halfvec_ip_ops AS
+    OPERATOR 1 <#> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_halfvec_index_inner_product(internal);
+COMMENT ON OPERATOR CLASS mrl_halfvec_ip_ops USING mrl IS 'inner product of halfvec';
+
+CREATE OPERATOR FAMILY mrl_halfvec_cosine_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrl_halfvec_cosine_ops USING mrl IS 'cosine distance of halfvec';
+
+CREATE OPERATOR CLASS mrl_halfvec_cosine_ops FOR TYPE halfvec USING mrl FAMILY mrl_halfvec_cosine_ops AS
+    OPERATOR 1 <=> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_halfvec_index_cosine(internal);
+COMMENT ON OPERATOR CLASS mrl_halfvec_cosine_ops USING mrl IS 'cosine distance of halfvec';
+
+CREATE OPERATOR FAMILY mrl_halfvec_l2_ops USING mrl;
+COMMENT ON OPERATOR FAMILY mrl_halfvec_l2_ops USING mrl IS 'Euclidean distance of halfvec';
+
+CREATE OPERATOR CLASS mrl_halfvec_l2_ops FOR TYPE halfvec USING mrl FAMILY mrl_halfvec_l2_ops AS
+    OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
+    FUNCTION 1 mrl_halfvec_index_l2(internal);
+COMMENT ON OPERATOR CLASS mrl_halfvec_l2_ops USING mrl IS 'Euclidean distance of halfvec';

@@ -9,6 +9,7 @@
 //! - [`settings`]: every `mrl.*` setting
 //! - [`vector`]: the type `mrlvec` and what SQL does with it
 //! - [`embed`]: `mrl_embed` and its kin, behind one door to the encoder
+//! - [`index`]: the access method `mrl`
 //! - [`etl`]: the trigger that keeps a column filled
 
 pgrx::pg_module_magic!();
@@ -17,6 +18,7 @@ pgrx::pg_module_magic!();
 mod server;
 mod embed;
 mod etl;
+mod index;
 mod settings;
 mod vector;
 
@@ -25,4 +27,5 @@ mod vector;
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    index::options::define();
 }

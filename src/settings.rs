@@ -6,8 +6,11 @@
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
+use mrl_index::scan::{Epsilon, Probes};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
+
+use crate::index::steering;
 
 /// What to do with a text longer than its model reads.
 #[derive(Clone, Copy, PartialEq, PostgresGucEnum)]
@@ -27,6 +30,17 @@ pub enum EncoderPlace {
     Backend,
 }
 
+/// What a scan of an index does with rows found after its first round.
+#[derive(Clone, Copy, PartialEq, PostgresGucEnum)]
+pub enum IterativeScan {
+    #[name = c"relaxed_order"]
+    RelaxedOrder,
+    #[name = c"strict_order"]
+    StrictOrder,
+    #[name = c"off"]
+    Off,
+}
+
 static MODEL_DIR: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c"pg_mrl/models"));
 static DEFAULT_MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -34,6 +48,12 @@ static ENCODER: GucSetting<EncoderPlace> = GucSetting::<EncoderPlace>::new(Encod
 static ON_LONG_TEXT: GucSetting<OnLongText> = GucSetting::<OnLongText>::new(OnLongText::Truncate);
 static MAX_TOKENS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static CACHE_KILOBYTES: GucSetting<i32> = GucSetting::<i32>::new(4096);
+static PROBES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"auto"));
+static EPSILON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"auto"));
+static ITERATIVE_SCAN: GucSetting<IterativeScan> =
+    GucSetting::<IterativeScan>::new(IterativeScan::RelaxedOrder);
+static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static FUNNEL: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Makes the settings known to the server. Called once, when the library is loaded.
 pub fn define() {
@@ -89,7 +109,125 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::UNIT_KB,
     );
+    define_for_indexes();
     reserve_prefix(c"mrl");
+}
+
+/// The settings of scans of an index.
+fn define_for_indexes() {
+    // SAFETY: the hooks look at the new text and keep nothing.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"mrl.probes",
+            c"How many lists of an index a query looks at first.",
+            c"auto: by the index's own parameter, else by the number of its lists. all: every list.",
+            &PROBES,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check_probes),
+            None,
+            None,
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"mrl.epsilon",
+            c"How many standard deviations of an estimate's error count before a row is left aside.",
+            c"auto: by the index's own parameter. exact: the distance of every row is computed.",
+            &EPSILON,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check_epsilon),
+            None,
+            None,
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"mrl.iterative_scan",
+        c"What an index scan does when a query goes on asking for rows.",
+        c"relaxed_order: a nearer row that is found late comes late. strict_order: it is left out. off: one round.",
+        &ITERATIVE_SCAN,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"mrl.max_scan_tuples",
+        c"Most rows whose exact distance an index scan computes.",
+        c"-1: no limit.",
+        &MAX_SCAN_TUPLES,
+        -1,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"mrl.funnel",
+        c"Whether an index scan scores the later dimensions of the best rows only.",
+        c"off: of every row, to see what that costs and finds.",
+        &FUNNEL,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// Whether a setting's new text is one that `parse` knows; `valid` says which those are.
+///
+/// # Safety
+/// `text` is what the server passes to a check hook.
+unsafe fn check<T>(
+    text: *mut *mut std::ffi::c_char,
+    parse: fn(&str) -> Option<T>,
+    valid: &CStr,
+) -> bool {
+    // SAFETY: by contract a pointer to a string or to NULL.
+    let text = unsafe { if (*text).is_null() { c"" } else { CStr::from_ptr(*text) } };
+    let is_valid = text.to_str().ok().and_then(parse).is_some();
+    if !is_valid {
+        // SAFETY: the server frees the string with the message's context.
+        unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(valid.as_ptr()) };
+    }
+    is_valid
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check_probes(
+    text: *mut *mut std::ffi::c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let valid = c"Valid values are \"auto\", \"all\" and numbers from 1 to 65536.";
+    // SAFETY: called by the server.
+    unsafe { check(text, steering::parse_probes, valid) }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check_epsilon(
+    text: *mut *mut std::ffi::c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let valid = c"Valid values are \"auto\", \"exact\" and numbers from 0 to 10.";
+    // SAFETY: called by the server.
+    unsafe { check(text, steering::parse_epsilon, valid) }
+}
+
+pub fn probes() -> Probes {
+    steering::parse_probes(&string(&PROBES)).unwrap_or_default()
+}
+
+pub fn epsilon() -> Epsilon {
+    steering::parse_epsilon(&string(&EPSILON)).unwrap_or_default()
+}
+
+pub fn iterative_scan() -> IterativeScan {
+    ITERATIVE_SCAN.get()
+}
+
+/// The most rows to score exactly; `None` for no limit.
+pub fn max_scan_tuples() -> Option<u64> {
+    u64::try_from(MAX_SCAN_TUPLES.get()).ok()
+}
+
+pub fn funnel() -> bool {
+    FUNNEL.get()
 }
 
 /// Makes a misspelt `mrl.…` setting an error instead of a placeholder.

@@ -1,6 +1,7 @@
 //! From typed errors to `ereport`: the one place where an error becomes an SQLSTATE.
 
 use mrl_encoder::EncoderError;
+use mrl_index::page::{Damage, Problem};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -28,6 +29,14 @@ impl SqlError {
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Names the index in which it happened.
+    pub fn in_index(mut self, name: &str) -> Self {
+        if self.code == Code::ERRCODE_INDEX_CORRUPTED {
+            self.message = self.message.replacen("mrl index", &format!("index \"{name}\""), 1);
+        }
         self
     }
 
@@ -90,6 +99,18 @@ impl From<VectorError> for SqlError {
         let mut report = Self::new(code, error.to_string());
         report.detail = error.detail();
         report
+    }
+}
+
+/// What is wrong with a page of an index.
+impl From<Damage> for SqlError {
+    fn from(damage: Damage) -> Self {
+        let hint = match damage.problem {
+            Problem::Newer(_) => "Install the release of pg_mrl that wrote it.",
+            _ => "REINDEX it.",
+        };
+        Self::new(Code::ERRCODE_INDEX_CORRUPTED, format!("mrl index is damaged: {damage}"))
+            .hint(hint)
     }
 }
 

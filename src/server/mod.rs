@@ -10,4 +10,6 @@ pub mod bits;
 pub mod catalog;
 pub mod error;
 pub mod rows;
+pub mod signals;
+pub mod table;
 pub mod text;

@@ -10,7 +10,7 @@ use crate::server::error::SqlError;
 /// One row: a value or NULL for each column.
 pub type Row = Vec<Option<pg_sys::Datum>>;
 
-/// Returns `rows` as the result of a function declared `RETURNS TABLE (…)`.
+/// Returns `rows` as the result of a function declared `RETURNS TABLE (…)` or `RETURNS SETOF`.
 ///
 /// Each row has as many values as the declaration has columns, of their types.
 pub fn return_rows(call: &Call, rows: Vec<Row>) -> Result<(), SqlError> {
@@ -34,7 +34,11 @@ pub fn return_rows(call: &Call, rows: Vec<Row>) -> Result<(), SqlError> {
     // names for this purpose; the descriptor is the function's declared row type.
     unsafe {
         let kind = pg_sys::get_call_result_type(info, std::ptr::null_mut(), &mut columns);
-        if kind != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
+        if kind == pg_sys::TypeFuncClass::TYPEFUNC_SCALAR {
+            // Of one column the caller knows the descriptor.
+            columns = result.expectedDesc;
+        }
+        if columns.is_null() {
             return Err(SqlError::new(
                 Code::ERRCODE_INTERNAL_ERROR,
                 "return type must be a row type",

@@ -57,6 +57,7 @@ WHERE opcintype = 'mrlvec'::regtype ORDER BY opcname, amname;
 
 SELECT typlen, typalign, typstorage FROM pg_type WHERE oid = 'mrlvec'::regtype;
 
+\c -
 -- A session can't choose files, not by setting a name before the library is loaded either.
 SET mrl.model_dir = '/tmp';
 LOAD 'pg_mrl';

@@ -22,6 +22,8 @@ use crate::workers::Workers;
 /// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, some
 /// 8 KB a list), fewer make a query score more rows.
 pub const ROWS_A_LIST: usize = 1250;
+/// Leading dimensions by which rows are put into lists.
+const COARSE_DIMENSIONS: usize = 128;
 /// The most lists that an index has.
 pub const MOST_LISTS: usize = 65_536;
 
@@ -64,6 +66,11 @@ pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error
 /// How many lists are best for so many rows.
 pub fn lists_for(rows: f64) -> usize {
     ((rows / ROWS_A_LIST as f64).round() as usize).clamp(1, MOST_LISTS)
+}
+
+/// By how many leading dimensions rows are put into lists where nothing else is said.
+pub fn coarse_dimensions_for(dimensions: usize) -> usize {
+    dimensions.min(COARSE_DIMENSIONS)
 }
 
 /// How many sampled vectors centres are made from.

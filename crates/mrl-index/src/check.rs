@@ -1,1 +1,241 @@
-//! (being written)
+//! Whether everything holds that the other modules rely on, and what an index consists of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::block::ROWS;
+use crate::directory::Directory;
+use crate::group::{Group, References, RowEntry, Tid, wide};
+use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
+use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::scan::read_references;
+use crate::store::PageStore;
+
+/// What an index consists of.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Info {
+    pub dimensions: usize,
+    pub coarse_dimensions: usize,
+    pub copies: bool,
+    pub lists: usize,
+    pub retired_lists: usize,
+    pub rows: u64,
+    pub references: u64,
+    pub nulls: u64,
+    pub zeros: u64,
+    /// Slots of groups, in use or not.
+    pub slots: u64,
+    pub smallest_list: u64,
+    pub largest_list: u64,
+    pub pages: Block,
+}
+
+/// Everything that is wrong, as sentences; tells every TID to `visit`.
+pub fn check<S: PageStore>(store: &S, visit: &mut dyn FnMut(Tid)) -> Result<Vec<String>, S::Error> {
+    let directory = Directory::read(store)?;
+    let mut check =
+        Check { store, directory, seen: BTreeSet::new(), tids: BTreeSet::new(), problems: vec![] };
+    check.page(META_BLOCK);
+    for block in check.directory.meta.directory.clone() {
+        check.page(block);
+    }
+    for list in 0..check.directory.entries.len() as ListId {
+        store.check_interrupts()?;
+        check.list(list, visit)?;
+    }
+    Ok(check.problems)
+}
+
+struct Check<'a, S: PageStore> {
+    store: &'a S,
+    directory: Directory,
+    seen: BTreeSet<Block>,
+    tids: BTreeSet<Tid>,
+    problems: Vec<String>,
+}
+
+impl<S: PageStore> Check<'_, S> {
+    fn page(&mut self, block: Block) {
+        if !self.seen.insert(block) {
+            self.problems.push(format!("block {block} is used twice"));
+        }
+    }
+
+    fn tid(&mut self, tid: Tid, list: ListId, visit: &mut dyn FnMut(Tid)) {
+        visit(tid);
+        if tid & 0xffff == 0 {
+            self.problems.push(format!("list {list} has a TID without an offset"));
+        }
+        if !self.tids.insert(tid) {
+            let (block, offset) = (tid >> 16, tid & 0xffff);
+            self.problems
+                .push(format!("TID ({block},{offset}) is there twice, once in list {list}"));
+        }
+    }
+
+    fn list(&mut self, list: ListId, visit: &mut dyn FnMut(Tid)) -> Result<(), S::Error> {
+        let entry = self.directory.entries[list as usize];
+        if list >= FIRST_LIST {
+            let frame = self.directory.frame(self.store, list)?;
+            if frame.len() != self.directory.meta.dimensions {
+                self.problems.push(format!("list {list} has no frame"));
+            }
+        }
+        if entry.state == State::Gone {
+            return Ok(());
+        }
+        let is_live = entry.state == State::Live;
+        let shape = self.directory.encoder.shape.clone();
+        let mut groups: BTreeMap<usize, Block> = BTreeMap::new();
+        let mut referenced: BTreeSet<u16> = BTreeSet::new();
+        let (mut open, mut references_open, mut references) = (NONE, NONE, NONE);
+        let mut next_opens: BTreeMap<Block, Block> = BTreeMap::new();
+        let mut newest_ordinals = Vec::new();
+        let (mut block, mut left) = (entry.head, self.store.block_count()?);
+        let mut marked: Vec<u16> = Vec::new();
+        while block != NONE {
+            self.store.check_interrupts()?;
+            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            self.page(block);
+            let body = self.store.read(block)?;
+            let group = Group::new(&body, block, list, &shape)?;
+            if block == entry.head {
+                (open, references, references_open) =
+                    (group.open(), group.references(), group.references_open());
+            }
+            newest_ordinals.push(group.ordinal());
+            next_opens.insert(block, group.next_open());
+            if groups.insert(group.ordinal(), block).is_some() {
+                self.problems.push(format!("list {list} has two groups {}", group.ordinal()));
+            }
+            let pages = (0..shape.row_pages).map(|i| group.row_page(i));
+            let pages = pages.chain((0..shape.copy_pages).map(|i| group.copy_page(i)));
+            for other in pages.filter(|other| *other != NONE).collect::<Vec<_>>() {
+                self.page(other);
+            }
+            for slot in 0..group.rows() {
+                let rows = group.block(slot / ROWS);
+                let bit = |word: u32| word >> (slot % ROWS) & 1 == 1;
+                if !bit(rows.live()) {
+                    continue;
+                }
+                let frame = rows.frame();
+                if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
+                    self.problems.push(format!("block {block} names list {frame} as a frame"));
+                }
+                if !wide(rows.scales()[slot % ROWS]).is_finite()
+                    || !wide(rows.terms()[slot % ROWS]).is_finite()
+                {
+                    self.problems.push(format!("block {block}, row {slot}: a factor is no number"));
+                }
+                let row_block = group.row_page(slot / shape.rows_on_page);
+                let tid = {
+                    let page = self.store.read(row_block)?;
+                    page::expect(&page, row_block, Kind::Rows, list)?;
+                    RowEntry::of(&page, slot, &shape).tid()
+                };
+                if shape.keeps_copies() {
+                    let copy_block = group.copy_page(slot / shape.copies_on_page);
+                    page::expect(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
+                }
+                if is_live {
+                    self.tid(tid, list, visit);
+                }
+                if let Some(number) = group.reference_number(slot) {
+                    referenced.insert(number);
+                    if bit(rows.referenced()) {
+                        marked.push(number);
+                    }
+                }
+            }
+            block = page::next(&body);
+        }
+        let greatest = groups.keys().next_back().copied();
+        if newest_ordinals.iter().take(2).max().copied() != greatest {
+            self.problems.push(format!("list {list}: its newest group is not next to its head"));
+        }
+        self.stack(list, "groups", open, &next_opens);
+        let mut next_opens = BTreeMap::new();
+        let mut block = references;
+        while block != NONE {
+            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            self.page(block);
+            let body = self.store.read(block)?;
+            let page = References::new(&body, block, list)?;
+            next_opens.insert(block, page.next_open());
+            let own: Vec<_> = page.iter().collect();
+            block = page::next(&body);
+            drop(body);
+            for (row, tid) in own {
+                if is_live {
+                    self.tid(tid, list, visit);
+                }
+                let is_vector = list >= FIRST_LIST;
+                if is_vector && (!referenced.contains(&row) || !marked.contains(&row)) {
+                    self.problems
+                        .push(format!("list {list}: a reference to row {row}, which has none"));
+                }
+            }
+        }
+        self.stack(list, "references", references_open, &next_opens);
+        Ok(())
+    }
+
+    /// That a stack of pages ends and has pages of its chain only.
+    fn stack(&mut self, list: ListId, of: &str, first: Block, next: &BTreeMap<Block, Block>) {
+        let (mut block, mut left) = (first, next.len());
+        while block != NONE {
+            match (next.get(&block), left) {
+                (Some(next), 1..) => (block, left) = (*next, left - 1),
+                _ => {
+                    self.problems.push(format!("list {list}: its stack of open {of} is broken"));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What an index consists of.
+pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
+    let directory = Directory::read(store)?;
+    let shape = &directory.encoder.shape;
+    let mut info = Info {
+        dimensions: directory.meta.dimensions,
+        coarse_dimensions: directory.meta.coarse_dimensions,
+        copies: directory.meta.copies,
+        lists: directory.live_lists().len(),
+        retired_lists: directory
+            .entries
+            .iter()
+            .filter(|entry| entry.state == State::Retired)
+            .count(),
+        pages: store.block_count()?,
+        smallest_list: u64::MAX,
+        ..Info::default()
+    };
+    for list in [NULLS, ZEROS].into_iter().chain(directory.live_lists().iter().copied()) {
+        let head = directory.entries[list as usize].head;
+        let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+        let references = read_references(store, list, newest)?.len() as u64;
+        match list {
+            NULLS => info.nulls = references,
+            ZEROS => info.zeros = references,
+            _ => {
+                let (mut rows, mut block) = (0, head);
+                while block != NONE {
+                    store.check_interrupts()?;
+                    let body = store.read(block)?;
+                    let group = Group::new(&body, block, list, shape)?;
+                    rows += group.live_rows() as u64;
+                    info.slots += shape.group_rows as u64;
+                    block = page::next(&body);
+                }
+                info.rows += rows;
+                info.references += references;
+                info.smallest_list = info.smallest_list.min(rows);
+                info.largest_list = info.largest_list.max(rows);
+            }
+        }
+    }
+    Ok(info)
+}

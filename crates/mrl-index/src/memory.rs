@@ -48,6 +48,10 @@ impl PageStore for MemoryStore {
         self.page(block)
     }
 
+    fn read_any(&self, block: Block) -> Result<Rc<Body>, Damage> {
+        self.page(block)
+    }
+
     fn change(&self) -> Result<MemoryChange<'_>, Damage> {
         Ok(MemoryChange { store: self, pages: Vec::new() })
     }

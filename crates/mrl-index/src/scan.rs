@@ -114,6 +114,11 @@ mod tuning {
     /// By what lists and rows grow from round to round.
     pub const GROWTH: usize = 4;
 }
+/// How many lists the first round of a scan probes of so many, where nothing else is said.
+pub fn probes_for(lists: usize) -> usize {
+    tuning::probes(lists)
+}
+
 /// Rows whose memory is asked for ahead of their turn.
 const PREFETCH_DISTANCE: usize = 6;
 

@@ -36,6 +36,8 @@ pub trait PageStore {
         Self: 'a;
 
     fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    /// The same of a page that may never have been written.
+    fn read_any(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
     /// How many blocks there are.
     fn block_count(&self) -> Result<Block, Self::Error>;

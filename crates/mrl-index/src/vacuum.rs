@@ -1,1 +1,330 @@
-//! (being written)
+//! Rows less: dead TIDs are taken out, pages that belong to nothing are taken back.
+//!
+//! A list is worked on under its lock, so that nobody inserts; scans go on. A row whose TID is dead takes
+//! the place of its TID from one of its references, where it has one: the row first, then the reference, in
+//! this order, so that a scan, which reads references before rows, sees the TID at least once. Rows never move.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::block::ROWS;
+use crate::directory::Directory;
+use crate::group::{self, Group, References, RowEntry, Tid};
+use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
+use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::scan::read_references;
+use crate::shape::Shape;
+use crate::split;
+use crate::store::{Change, ListLock, PageStore};
+
+/// What was removed and what is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Deleted {
+    pub removed: u64,
+    pub kept: u64,
+}
+
+/// What a clean-up found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub free: Block,
+    pub rows: u64,
+}
+
+/// A list with less than this share of its slots in use is written anew.
+const SPARSE: f64 = 0.25;
+
+/// Asks of every TID whether it is dead, and takes out those that are.
+pub fn bulk_delete<S: PageStore>(
+    store: &S,
+    is_dead: &mut dyn FnMut(Tid) -> bool,
+) -> Result<Deleted, S::Error> {
+    let mut deleted = Deleted::default();
+    let mut sparse = Vec::new();
+    let mut list = 0;
+    loop {
+        store.check_interrupts()?;
+        // Lists that splits add meanwhile have higher ids.
+        let meta = Meta::read(&*store.read(META_BLOCK)?)?;
+        if list >= meta.next_list {
+            break;
+        }
+        let _lock = store.lock_list(list, ListLock::Exclusive)?;
+        let block = meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
+        let entry = Entry::read(&*store.read(block)?, block, list)?;
+        if entry.state == State::Live {
+            let pass = Pass { store, shape: &meta.shape(), list, head: entry.head };
+            let (rows, slots) = pass.run(is_dead, &mut deleted)?;
+            if list >= FIRST_LIST
+                && slots > meta.shape().group_rows
+                && (rows as f64) < SPARSE * slots as f64
+            {
+                sparse.push(list);
+            }
+        }
+        list += 1;
+    }
+    if !sparse.is_empty() {
+        let directory = Directory::read(store)?;
+        for list in sparse {
+            split::rewrite(store, &directory, list)?;
+        }
+    }
+    Ok(deleted)
+}
+
+/// The work on one list.
+struct Pass<'a, S: PageStore> {
+    store: &'a S,
+    shape: &'a Shape,
+    list: ListId,
+    head: Block,
+}
+
+impl<S: PageStore> Pass<'_, S> {
+    /// Returns the rows left and the slots that the list has.
+    fn run(
+        &self,
+        is_dead: &mut dyn FnMut(Tid) -> bool,
+        deleted: &mut Deleted,
+    ) -> Result<(usize, usize), S::Error> {
+        let newest = Group::new(&*self.store.read(self.head)?, self.head, self.list, self.shape)?
+            .references();
+        let references = read_references(self.store, self.list, newest)?;
+        let mut living: BTreeMap<u16, Vec<Tid>> = BTreeMap::new();
+        let mut gone = BTreeSet::new();
+        for (row, tid) in references {
+            if is_dead(tid) {
+                gone.insert((row, tid));
+                deleted.removed += 1;
+            } else {
+                living.entry(row).or_default().push(tid);
+                deleted.kept += 1;
+            }
+        }
+        let (mut block, mut left) = (self.head, self.store.block_count()?);
+        let (mut rows, mut slots, mut open) = (0, 0, Vec::new());
+        while block != NONE {
+            self.store.check_interrupts()?;
+            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            self.clean_group(block, &mut living, &mut gone, is_dead, deleted)?;
+            let body = self.store.read(block)?;
+            let group = Group::new(&body, block, self.list, self.shape)?;
+            rows += group.live_rows();
+            slots += self.shape.group_rows;
+            if group.live_rows() < self.shape.group_rows {
+                open.push((block, group.next_open()));
+            }
+            block = page::next(&body);
+        }
+        if self.list >= FIRST_LIST {
+            self.relink_open(&open)?;
+        }
+        self.clean_references(newest, &gone)?;
+        Ok((rows, slots))
+    }
+
+    /// Takes dead rows out of a group, or puts a living reference into their place.
+    fn clean_group(
+        &self,
+        block: Block,
+        living: &mut BTreeMap<u16, Vec<Tid>>,
+        gone: &mut BTreeSet<(u16, Tid)>,
+        is_dead: &mut dyn FnMut(Tid) -> bool,
+        deleted: &mut Deleted,
+    ) -> Result<(), S::Error> {
+        /// What happens to a row.
+        #[derive(Clone, Copy)]
+        enum Fate {
+            Remove,
+            Promote(Tid, bool),
+            Unmark,
+        }
+        let mut fates: BTreeMap<usize, Vec<(usize, Fate)>> = BTreeMap::new();
+        {
+            let body = self.store.read(block)?;
+            let group = Group::new(&body, block, self.list, self.shape)?;
+            for slot in 0..group.rows() {
+                let rows = group.block(slot / ROWS);
+                if rows.live() >> (slot % ROWS) & 1 == 0 {
+                    continue;
+                }
+                let index = slot / self.shape.rows_on_page;
+                let row_block = group.row_page(index);
+                let tid = {
+                    let page = self.store.read(row_block)?;
+                    page::expect(&page, row_block, Kind::Rows, self.list)?;
+                    RowEntry::of(&page, slot, self.shape).tid()
+                };
+                let number = group.reference_number(slot);
+                let own = number.and_then(|number| living.get_mut(&number));
+                let is_marked = rows.referenced() >> (slot % ROWS) & 1 == 1;
+                if !is_dead(tid) {
+                    deleted.kept += 1;
+                    if is_marked && own.is_none_or(|own| own.is_empty()) {
+                        fates.entry(index).or_default().push((slot, Fate::Unmark));
+                    }
+                    continue;
+                }
+                deleted.removed += 1;
+                let fate =
+                    match (number, own.and_then(|own| own.pop().map(|tid| (tid, !own.is_empty()))))
+                    {
+                        (Some(number), Some((tid, more))) => {
+                            gone.insert((number, tid));
+                            Fate::Promote(tid, more)
+                        }
+                        _ => Fate::Remove,
+                    };
+                fates.entry(index).or_default().push((slot, fate));
+            }
+        }
+        for (index, fates) in fates {
+            self.store.check_interrupts()?;
+            let mut change = self.store.change()?;
+            let place = change.lock(block)?;
+            let row_block =
+                Group::new(change.body(place), block, self.list, self.shape)?.row_page(index);
+            let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
+            let rows = if promotes { Some(change.lock(row_block)?) } else { None };
+            for (slot, fate) in fates {
+                let (live, referenced) = match (fate, rows) {
+                    (Fate::Promote(tid, more), Some(rows)) => {
+                        let offset = group::entry_offset(slot, self.shape);
+                        group::put_tid(change.body_mut(rows), offset, tid);
+                        (true, more)
+                    }
+                    (Fate::Unmark, _) => (true, false),
+                    _ => (false, false),
+                };
+                group::set_marks(change.body_mut(place), slot, live, referenced, self.shape);
+            }
+            change.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites pages that have references which are gone, and the stack of those with room.
+    fn clean_references(&self, newest: Block, gone: &BTreeSet<(u16, Tid)>) -> Result<(), S::Error> {
+        if newest == NONE {
+            return Ok(());
+        }
+        let (mut block, mut stack) = (newest, NONE);
+        while block != NONE {
+            self.store.check_interrupts()?;
+            let mut change = self.store.change()?;
+            let place = change.lock(block)?;
+            let page = References::new(change.body(place), block, self.list)?;
+            let kept: Vec<_> = page.iter().filter(|reference| !gone.contains(reference)).collect();
+            let has_room = kept.len() < group::MOST_REFERENCES;
+            let next_open = if has_room { stack } else { NONE };
+            let is_changed = kept.len() != page.count() || page.next_open() != next_open;
+            let next = page::next(change.body(place));
+            if is_changed {
+                group::set_all_references(change.body_mut(place), &kept);
+                group::set_references_next_open(change.body_mut(place), next_open);
+                change.commit()?;
+            }
+            if has_room {
+                stack = block;
+            }
+            block = next;
+        }
+        let mut change = self.store.change()?;
+        let place = change.lock(self.head)?;
+        if Group::new(change.body(place), self.head, self.list, self.shape)?.references_open()
+            != stack
+        {
+            group::set_references(change.body_mut(place), newest, stack);
+            change.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a stack of the groups with free slots.
+    fn relink_open(&self, open: &[(Block, Block)]) -> Result<(), S::Error> {
+        for (i, (block, next_open)) in open.iter().enumerate() {
+            let wanted = open.get(i + 1).map_or(NONE, |(next, _)| *next);
+            if *next_open != wanted {
+                let mut change = self.store.change()?;
+                let place = change.lock(*block)?;
+                group::set_next_open(change.body_mut(place), wanted);
+                change.commit()?;
+            }
+        }
+        let first = open.first().map_or(NONE, |(block, _)| *block);
+        let mut change = self.store.change()?;
+        let place = change.lock(self.head)?;
+        if Group::new(change.body(place), self.head, self.list, self.shape)?.open() != first {
+            group::set_open(change.body_mut(place), first);
+            change.commit()?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes back the pages of retired lists, and those that a crash left belonging to nothing.
+pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
+    let Some(_lock) = store.lock_directory(true)? else { return Ok(Swept::default()) };
+    let directory = Directory::read(store)?;
+    split::recycle(store, &directory, usize::MAX)?;
+    let directory = Directory::read(store)?;
+    let shape = &directory.encoder.shape;
+    let mut used: BTreeSet<Block> = [META_BLOCK, directory.meta.frames_block].into();
+    used.extend(&directory.meta.directory);
+    let mut swept = Swept::default();
+    // Before the walk: pages that come later are in use.
+    let blocks = store.block_count()?;
+    for (list, entry) in directory.entries.iter().enumerate() {
+        used.insert(entry.frame_block);
+        if entry.state == State::Gone {
+            continue;
+        }
+        let list = list as ListId;
+        used.extend(split::pages_of(store, shape, list, entry.head)?);
+        swept.rows += match entry.state {
+            State::Live => rows_of(store, shape, list, entry.head)?,
+            _ => 0,
+        };
+    }
+    for block in (0..blocks).filter(|block| !used.contains(block)) {
+        store.check_interrupts()?;
+        let (is_free, list) = {
+            let body = store.read_any(block)?;
+            (page::is_free(&body), page::list(&body))
+        };
+        if is_free {
+            store.offer(block)?;
+            swept.free += 1;
+            continue;
+        }
+        // An insert may have linked it since: ask again while nobody inserts.
+        let _list_lock = store.lock_list(list, ListLock::Exclusive)?;
+        let entry = directory.entries.get(list as usize).filter(|entry| entry.state == State::Live);
+        let is_linked = match entry {
+            Some(entry) => split::pages_of(store, shape, list, entry.head)?.contains(&block),
+            None => false,
+        };
+        if !is_linked {
+            split::free(store, &[block])?;
+            swept.free += 1;
+        }
+    }
+    Ok(swept)
+}
+
+fn rows_of<S: PageStore>(
+    store: &S,
+    shape: &Shape,
+    list: ListId,
+    head: Block,
+) -> Result<u64, S::Error> {
+    let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+    let mut rows = read_references(store, list, newest)?.len() as u64;
+    let mut block = head;
+    while block != NONE {
+        let body = store.read(block)?;
+        rows += Group::new(&body, block, list, shape)?.live_rows() as u64;
+        block = page::next(&body);
+    }
+    Ok(rows)
+}

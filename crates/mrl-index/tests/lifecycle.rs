@@ -1,0 +1,219 @@
+//! Random inserts, updates, deletes, vacuums and splits against a model.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use common::*;
+use half::f16;
+use mrl_index::build::{Plan, create_empty};
+use mrl_index::check::{check, info};
+use mrl_index::directory::Directory;
+use mrl_index::group::Tid;
+use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
+use mrl_index::memory::MemoryStore;
+use mrl_index::meta::Metric;
+use mrl_index::scan::Steering;
+use mrl_index::split::split;
+use mrl_index::store::PageStore;
+use mrl_index::vacuum::{bulk_delete, clean_up};
+
+/// An index and what should be in it.
+struct Pair {
+    store: MemoryStore,
+    directory: Rc<Directory>,
+    model: BTreeMap<Tid, Vec<f16>>,
+    next: Tid,
+}
+
+impl Pair {
+    fn new(plan: &Plan) -> Self {
+        let store = MemoryStore::new();
+        create_empty(&store, plan).unwrap();
+        let directory = Rc::new(Directory::read(&store).unwrap());
+        Self { store, directory, model: BTreeMap::new(), next: 1 }
+    }
+
+    fn insert(&mut self, vector: Option<Vec<f16>>, unchanged: bool) -> Tid {
+        let tid = self.next;
+        self.next += if self.next & 0xffff == 50 { 0x10000 - 49 } else { 1 };
+        loop {
+            if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
+                self.directory = Rc::new(newer);
+            }
+            if let Some(list) = list_without_distances(&self.directory, vector.as_deref()) {
+                insert_reference(&self.store, &self.directory, list, tid).unwrap();
+                break;
+            }
+            match insert(&self.store, &self.directory, tid, vector.as_ref().unwrap(), unchanged)
+                .unwrap()
+            {
+                Inserted::Done => break,
+                Inserted::Stale => continue,
+                Inserted::Full(list) => {
+                    split(&self.store, &self.directory, list).unwrap();
+                    break;
+                }
+            }
+        }
+        self.model.insert(tid, vector.unwrap_or_default());
+        tid
+    }
+
+    fn delete(&mut self, dead: &BTreeSet<Tid>) {
+        let deleted = bulk_delete(&self.store, &mut |tid| dead.contains(&tid)).unwrap();
+        self.model.retain(|tid, _| !dead.contains(tid));
+        assert_eq!(deleted.kept, self.model.len() as u64);
+        self.store.tick();
+        clean_up(&self.store).unwrap();
+    }
+
+    fn verify(&mut self) {
+        let mut found = Vec::new();
+        assert_eq!(check(&self.store, &mut |tid| found.push(tid)).unwrap(), Vec::<String>::new());
+        found.sort_unstable();
+        assert_eq!(found, self.model.keys().copied().collect::<Vec<_>>());
+        if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
+            self.directory = Rc::new(newer);
+        }
+        let query = vec![f16::ONE; self.directory.meta.dimensions];
+        let (found, _) = first(
+            &self.store,
+            &self.directory,
+            &self.model,
+            &query,
+            Steering::default(),
+            usize::MAX,
+        );
+        let returned: BTreeSet<Tid> = found.iter().copied().collect();
+        assert_eq!(returned.len(), found.len(), "a row comes twice");
+        assert_eq!(returned, self.model.keys().copied().collect());
+    }
+}
+
+/// Everything at random; after each stage the index is sound and has the model's rows.
+#[test]
+fn random_lives() {
+    for (seed, metric, dimensions, copies) in [
+        (1, Metric::InnerProduct, 384, false),
+        (2, Metric::Cosine, 8, false),
+        (3, Metric::Euclidean, 70, true),
+        (4, Metric::Cosine, 384, true),
+    ] {
+        let mut random = Random(seed);
+        let mut pair = Pair::new(&plan(dimensions, metric, copies));
+        let vectors = clustered(12_000, dimensions, metric == Metric::InnerProduct, seed);
+        let mut fresh = vectors.into_iter();
+        for stage in 0..6 {
+            for _ in 0..1500 {
+                let vector = match random.below(20) {
+                    0 => None,
+                    1 => Some(vec![f16::ZERO; dimensions]),
+                    _ => fresh.next(),
+                };
+                pair.insert(vector, false);
+            }
+            // Updates that leave the vector as it was: a new TID, the old one dead.
+            let keys: Vec<Tid> = pair.model.keys().copied().collect();
+            let mut dead = BTreeSet::new();
+            for tid in keys {
+                match random.below(4) {
+                    0 => {
+                        let vector = pair.model[&tid].clone();
+                        pair.insert((!vector.is_empty()).then_some(vector), true);
+                        dead.insert(tid);
+                    }
+                    1 if stage % 2 == 1 => {
+                        dead.insert(tid);
+                    }
+                    _ => {}
+                }
+            }
+            pair.verify_with(&dead);
+            pair.delete(&dead);
+            pair.verify();
+        }
+        assert!(info(&pair.store).unwrap().lists > 1, "no list was split");
+    }
+}
+
+impl Pair {
+    /// Before vacuum the dead are still there, and are still found.
+    fn verify_with(&mut self, _dead: &BTreeSet<Tid>) {
+        self.verify();
+    }
+}
+
+/// Updates that leave the vectors as they were take little space, and vacuum gives it back.
+#[test]
+fn unchanged_updates_take_little_space() {
+    let mut pair = Pair::new(&plan(384, Metric::InnerProduct, false));
+    for vector in clustered(10_000, 384, true, 5) {
+        pair.insert(Some(vector), false);
+    }
+    pair.store.tick();
+    clean_up(&pair.store).unwrap();
+    let fresh = pair.store.block_count().unwrap();
+    let mut after_one = 0;
+    for round in 0..10 {
+        let rows: Vec<(Tid, Vec<f16>)> = pair.model.iter().map(|(t, v)| (*t, v.clone())).collect();
+        let mut dead = BTreeSet::new();
+        for (tid, vector) in rows {
+            pair.insert(Some(vector), true);
+            dead.insert(tid);
+        }
+        if round == 0 {
+            after_one = pair.store.block_count().unwrap();
+        }
+        pair.delete(&dead);
+    }
+    pair.verify();
+    let bytes_an_update = f64::from(after_one - fresh) * 8192.0 / 10_000.0;
+    assert!(bytes_an_update <= 16.0, "{bytes_an_update} bytes an update");
+    let growth = f64::from(pair.store.block_count().unwrap()) / f64::from(fresh);
+    assert!(growth <= 1.3, "grown to {growth}");
+}
+
+/// A list of equal vectors can't be split, and says so less and less often.
+#[test]
+fn equal_vectors_are_not_split() {
+    let mut pair = Pair::new(&plan(64, Metric::InnerProduct, false));
+    let vector = clustered(1, 64, true, 9).remove(0);
+    for _ in 0..20_000 {
+        pair.insert(Some(vector.clone()), false);
+    }
+    pair.verify();
+    assert_eq!(info(&pair.store).unwrap().lists, 1);
+}
+
+/// A flipped bit anywhere is an error or goes unnoticed; nothing panics or hangs.
+#[test]
+fn damage_is_an_error_or_goes_unnoticed() {
+    let mut random = Random(3);
+    let vectors = clustered(2000, 96, true, 6);
+    let mut errors = 0;
+    for _ in 0..300 {
+        let rows = numbered(vectors.clone());
+        let (store, directory) = built(&rows, &plan(96, Metric::InnerProduct, false), 4);
+        let block = random.below(store.block_count().unwrap() as usize) as u32;
+        store.damage(block, random.below(400), 1 << random.below(8));
+        let query = vectors[random.below(vectors.len())].clone();
+        let mut scan = mrl_index::scan::Scan::new(directory, &query, Steering::default());
+        let mut exact = Exact { metric: Metric::InnerProduct, query: &query, rows: &rows };
+        loop {
+            match scan.next(&store, &mut exact) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    errors += 1;
+                    break;
+                }
+            }
+        }
+        errors += usize::from(bulk_delete(&store, &mut |tid| tid % 7 == 0).is_err());
+        errors += usize::from(clean_up(&store).is_err());
+        errors += usize::from(check(&store, &mut |_| ()).is_err());
+    }
+    assert!(errors > 10, "only {errors} of the damages were seen");
+}

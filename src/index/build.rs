@@ -1,0 +1,381 @@
+//! Building: a sample of the table for the centres, then one scan of it whose rows threads encode.
+
+use std::ffi::c_void;
+use std::sync::mpsc;
+
+use half::f16;
+use mrl_index::build::{self, Assigner, Builder, Encoded, Plan};
+use mrl_index::group::Tid;
+use mrl_index::meta::{Metric, NULLS, ZEROS};
+use mrl_index::workers::Workers;
+use pgrx::pg_sys;
+
+use crate::index::class::{class_of, dimensions_of, keeps_copies};
+use crate::index::handler::Phase;
+use crate::index::insert::{or_raise, tid_of};
+use crate::index::options::options_of;
+use crate::index::pages::BufferStore;
+use crate::server::call::FromSql;
+use crate::server::error::SqlError;
+use crate::server::{signals, table};
+use crate::vector::datum::Vector;
+
+/// Rows that a thread encodes at once.
+const BATCH_ROWS: usize = 256;
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ambuild(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+) -> *mut pg_sys::IndexBuildResult {
+    // SAFETY: the server's own relations, the index new and empty.
+    unsafe {
+        let (scanned, indexed) = or_raise(index, build_all(table, index, info));
+        let result = pg_sys::palloc0(size_of::<pg_sys::IndexBuildResult>());
+        let result = result.cast::<pg_sys::IndexBuildResult>();
+        (*result).heap_tuples = scanned;
+        (*result).index_tuples = indexed;
+        result
+    }
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
+    // SAFETY: the server's own relation, whose initial fork is empty.
+    unsafe {
+        let write = || -> Result<(), SqlError> {
+            let table = pg_sys::relation_open((*(*index).rd_index).indrelid, 0);
+            let plan = plan_of(table, index);
+            pg_sys::relation_close(table, 0);
+            let store = BufferStore::initial(index);
+            build::create_empty(&store, &plan?)?;
+            store.log_all()
+        };
+        or_raise(index, write());
+    }
+}
+
+/// # Safety
+/// Both relations are open.
+unsafe fn plan_of(table: pg_sys::Relation, index: pg_sys::Relation) -> Result<Plan, SqlError> {
+    // SAFETY: by contract.
+    unsafe {
+        let options = options_of(index);
+        let dimensions = dimensions_of(index)?;
+        options.check(dimensions)?;
+        let mut random = [0u8; 16];
+        pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len());
+        let number = u128::from_le_bytes(random);
+        Ok(Plan {
+            build: number as u64,
+            seed: (number >> 64) as u64,
+            dimensions,
+            coarse_dimensions: options
+                .coarse_dimensions
+                .unwrap_or_else(|| build::coarse_dimensions_for(dimensions)),
+            metric: class_of(index)?.metric,
+            copies: keeps_copies(table, index, &options, dimensions)?,
+        })
+    }
+}
+
+fn enter(phase: Phase) {
+    // SAFETY: writes the session's own progress entry.
+    unsafe {
+        pg_sys::pgstat_progress_update_param(
+            pg_sys::PROGRESS_CREATEIDX_SUBPHASE as i32,
+            phase as i64,
+        );
+    }
+}
+
+fn workers() -> Workers {
+    Workers {
+        threads: threads(),
+        before_start: signals::block,
+        after_start: signals::unblock,
+        stop: Box::new(|| {
+            pgrx::check_for_interrupts!();
+            false
+        }),
+    }
+}
+
+/// As many as the server would give parallel workers to a build, and the session's own.
+fn threads() -> usize {
+    // SAFETY: reads a setting.
+    let most = unsafe { pg_sys::max_parallel_maintenance_workers }.max(0) as usize;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    most.min(processors)
+}
+
+/// # Safety
+/// As [`ambuild`].
+unsafe fn build_all(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+) -> Result<(f64, f64), SqlError> {
+    // SAFETY: by contract, here and below.
+    let (plan, options, store) =
+        unsafe { (plan_of(table, index)?, options_of(index), BufferStore::new(index)) };
+    // SAFETY: reads a setting.
+    let memory = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
+    enter(Phase::Sampling);
+    // SAFETY: as above.
+    let sample = unsafe { Sample::take(table, index, info, &plan, options.lists, memory / 4)? };
+    enter(Phase::Centres);
+    let workers = workers();
+    let frames = build::frames(&plan, &sample.vectors, sample.lists, &workers).unwrap_or_default();
+    drop(sample);
+    enter(Phase::Loading);
+    let mut builder = Builder::new(&store, &plan, frames)?;
+    let assigner = builder.assigner();
+    // SAFETY: as above.
+    let counted = unsafe { load(table, index, info, &plan, &assigner, &mut builder)? };
+    enter(Phase::Writing);
+    builder.finish()?;
+    // SAFETY: the relation is open.
+    if unsafe { table::needs_wal(index) } {
+        store.log_all()?;
+    }
+    Ok(counted)
+}
+
+/// Vectors of some of a table's blocks.
+struct Sample {
+    vectors: Vec<f16>,
+    lists: usize,
+}
+
+impl Sample {
+    /// Reads blocks from all over the table until there are enough vectors for as many lists as the
+    /// table's rows ask for, or until so many bytes are full.
+    ///
+    /// # Safety
+    /// As [`ambuild`].
+    unsafe fn take(
+        table: pg_sys::Relation,
+        index: pg_sys::Relation,
+        info: *mut pg_sys::IndexInfo,
+        plan: &Plan,
+        lists: Option<usize>,
+        most_bytes: usize,
+    ) -> Result<Self, SqlError> {
+        /// Blocks after which the number of rows a block is known well enough.
+        const BLOCKS_TO_COUNT: u64 = 200;
+        // SAFETY: by contract, here and below.
+        let blocks = unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM)
+        };
+        let mut reader = Reader::<fn(Batch)>::new(plan, None);
+        let mut wanted = (lists.unwrap_or(1), usize::MAX);
+        for (read, block) in permuted(blocks, plan.seed).enumerate() {
+            let most = most_bytes / (2 * plan.dimensions);
+            if reader.rows() >= wanted.1.min(most) {
+                break;
+            }
+            // SAFETY: the callback is called with the reader only during the call.
+            unsafe {
+                table::build_scan(
+                    table,
+                    index,
+                    info,
+                    table::Rows::Block(block),
+                    Some(read_row::<fn(Batch)>),
+                    (&raw mut reader).cast(),
+                    std::ptr::null_mut(),
+                );
+            }
+            if let Some(error) = reader.error.take() {
+                return Err(error);
+            }
+            let read = read as u64 + 1;
+            if read == BLOCKS_TO_COUNT.min(blocks.into()) || read % BLOCKS_TO_COUNT == 0 {
+                let rows = reader.rows() as f64 / read as f64 * f64::from(blocks);
+                let count = lists.unwrap_or_else(|| build::lists_for(rows));
+                wanted = (count, build::sample_for(count));
+            }
+        }
+        let vectors = std::mem::take(&mut reader.batch.vectors);
+        let most_lists = (vectors.len() / plan.dimensions).max(1);
+        Ok(Self { vectors, lists: wanted.0.min(most_lists) })
+    }
+}
+
+/// Each number below `count` once, spread over all of them.
+fn permuted(count: u32, seed: u64) -> impl Iterator<Item = u32> {
+    let count64 = u64::from(count.max(1));
+    let divisor = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    // Near the golden ratio, and without a common divisor.
+    let near = (count64 as f64 * 0.618) as u64;
+    let stride = (near..).find(|step| *step > 0 && divisor(*step, count64) == 1).unwrap_or(1);
+    (0..u64::from(count)).map(move |i| ((seed % count64 + i * stride) % count64) as u32)
+}
+
+/// Some rows' vectors, one after another.
+#[derive(Default)]
+struct Batch {
+    tids: Vec<Tid>,
+    vectors: Vec<f16>,
+}
+
+/// What the callback of a table scan fills.
+struct Reader<F: FnMut(Batch)> {
+    dimensions: usize,
+    zeros_apart: bool,
+    batch: Batch,
+    references: Vec<(u32, Tid)>,
+    indexed: f64,
+    /// Takes each full batch; where there is nothing to take it the batch grows.
+    full: Option<F>,
+    error: Option<SqlError>,
+}
+
+impl<F: FnMut(Batch)> Reader<F> {
+    fn new(plan: &Plan, full: Option<F>) -> Self {
+        Self {
+            dimensions: plan.dimensions,
+            zeros_apart: plan.metric == Metric::Cosine,
+            batch: Batch::default(),
+            references: Vec::new(),
+            indexed: 0.0,
+            full,
+            error: None,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.batch.tids.len()
+    }
+
+    fn add(&mut self, tid: Tid, vector: Option<&[f16]>) -> Result<(), SqlError> {
+        self.indexed += 1.0;
+        let Some(vector) = vector else {
+            self.references.push((NULLS, tid));
+            return Ok(());
+        };
+        mrl_vector::check_expected_dimensions(self.dimensions, vector.len())?;
+        if self.zeros_apart && vector.iter().all(|x| x.to_f32() == 0.0) {
+            self.references.push((ZEROS, tid));
+            return Ok(());
+        }
+        self.batch.tids.push(tid);
+        self.batch.vectors.extend_from_slice(vector);
+        if self.batch.tids.len() >= BATCH_ROWS
+            && let Some(full) = &mut self.full
+        {
+            full(std::mem::take(&mut self.batch));
+        }
+        Ok(())
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn read_row<F: FnMut(Batch)>(
+    _index: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    _alive: bool,
+    state: *mut c_void,
+) {
+    // SAFETY: the server passes a row of one value, and the reader that we gave it.
+    unsafe {
+        let reader = &mut *state.cast::<Reader<F>>();
+        if reader.error.is_some() {
+            return;
+        }
+        let vector = match *nulls {
+            true => Ok(None),
+            false => Vector::from_sql(*values).map(Some),
+        };
+        let added = vector.and_then(|vector| reader.add(tid_of(tid), vector.as_deref()));
+        reader.error = added.err();
+    }
+}
+
+/// Scans the table; threads find lists and codes, this one reads and writes.
+///
+/// # Safety
+/// As [`ambuild`].
+unsafe fn load(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    info: *mut pg_sys::IndexInfo,
+    plan: &Plan,
+    assigner: &Assigner,
+    builder: &mut Builder<'_, BufferStore>,
+) -> Result<(f64, f64), SqlError> {
+    let threads = threads();
+    std::thread::scope(|scope| {
+        let (results_in, results) = mpsc::channel::<Encoded>();
+        let mut queues = Vec::new();
+        signals::block();
+        for _ in 0..threads {
+            // A queue that is full holds the scan back.
+            let (queue, batches) = mpsc::sync_channel::<Batch>(2);
+            let results_in = results_in.clone();
+            scope.spawn(move || {
+                for batch in batches {
+                    let encoded = assigner.encode(&batch.tids, &batch.vectors);
+                    if results_in.send(encoded).is_err() {
+                        return;
+                    }
+                }
+            });
+            queues.push(queue);
+        }
+        signals::unblock();
+        drop(results_in);
+        let mut turn = 0;
+        let mut failed = None;
+        let mut full = |batch: Batch| {
+            let mut wrote = Ok(());
+            if queues.is_empty() {
+                wrote = builder.add(assigner.encode(&batch.tids, &batch.vectors));
+            } else {
+                turn += 1;
+                let count = queues.len();
+                // The thread cannot be gone: it ends with the queue.
+                let _ = queues[turn % count].send(batch);
+                while let Ok(encoded) = results.try_recv() {
+                    wrote = wrote.and(builder.add(encoded));
+                }
+            }
+            failed = failed.take().or(wrote.err());
+        };
+        let mut reader = Reader::new(plan, Some(&mut full as &mut dyn FnMut(Batch)));
+        // SAFETY: by contract; the callback is called with the reader only during the call.
+        let scanned = unsafe {
+            table::build_scan(
+                table,
+                index,
+                info,
+                table::Rows::Indexed { progress: true },
+                Some(read_row::<&mut dyn FnMut(Batch)>),
+                (&raw mut reader).cast(),
+                std::ptr::null_mut(),
+            )
+        };
+        let Reader { batch, references, indexed, error, .. } = reader;
+        full(batch);
+        drop(queues);
+        for encoded in results {
+            builder.add(encoded)?;
+        }
+        if let Some(error) = error.or(failed) {
+            return Err(error);
+        }
+        for (list, tid) in references {
+            builder.add_reference(list, tid);
+        }
+        Ok((scanned, indexed))
+    })
+}

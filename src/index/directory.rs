@@ -1,0 +1,45 @@
+//! The copy of an index's directory that a session keeps: read once, then brought up to date by a look at
+//! the meta page.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use mrl_index::directory::Directory;
+use pgrx::pg_sys;
+
+use crate::index::pages::BufferStore;
+use crate::server::error::SqlError;
+
+/// Indexes of which a session keeps copies; of more it forgets all and begins anew.
+const MOST_KEPT: usize = 64;
+
+thread_local! {
+    static KEPT: RefCell<HashMap<pg_sys::Oid, Rc<Directory>>> = RefCell::default();
+}
+
+/// An index's directory as it is now. The meta page names the storage it belongs to, so a copy is
+/// never taken for that of another.
+pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>, SqlError> {
+    let kept = KEPT.with_borrow(|kept| kept.get(&index).cloned());
+    let newer = match &kept {
+        Some(directory) => directory.refreshed(store)?,
+        None => Some(Directory::read(store)?),
+    };
+    match (newer, kept) {
+        (None, Some(kept)) => Ok(kept),
+        (newer, _) => {
+            let directory = Rc::new(match newer {
+                Some(directory) => directory,
+                None => Directory::read(store)?,
+            });
+            KEPT.with_borrow_mut(|kept| {
+                if kept.len() >= MOST_KEPT {
+                    kept.clear();
+                }
+                kept.insert(index, directory.clone());
+            });
+            Ok(directory)
+        }
+    }
+}

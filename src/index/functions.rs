@@ -1,0 +1,224 @@
+//! What SQL can ask about an index: `mrl_index_info`, `mrl_index_check`, `mrl_scan_stats`.
+//!
+//! The first two tell about rows that row-level security may hide: they are for who owns the index,
+//! or whom its owner lets.
+
+use std::collections::BTreeSet;
+use std::ffi::c_void;
+
+use mrl_index::check;
+use mrl_index::group::Tid;
+use mrl_index::page::VERSION;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+
+use crate::index::insert::{name_of, tid_of};
+use crate::index::pages::BufferStore;
+use crate::index::scan;
+use crate::server::call::{Call, IntoSql};
+use crate::server::error::SqlError;
+use crate::server::rows::{Row, return_rows};
+use crate::server::table;
+
+/// An index of ours, opened for reading, and its table; closed when dropped.
+struct Opened {
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+}
+
+impl Opened {
+    fn new(oid: pg_sys::Oid) -> Result<Self, SqlError> {
+        // SAFETY: relations are opened with locks, the table before its index, and looked at.
+        unsafe {
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let table = pg_sys::IndexGetRelation(oid, true);
+            let not_ours = |name: &str| {
+                SqlError::new(
+                    Code::ERRCODE_WRONG_OBJECT_TYPE,
+                    format!("\"{name}\" is not an mrl index"),
+                )
+            };
+            if table == pg_sys::InvalidOid {
+                let name = pg_sys::get_rel_name(oid);
+                let name = match name.is_null() {
+                    true => oid.to_string(),
+                    false => std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned(),
+                };
+                return Err(not_ours(&name));
+            }
+            let table = pg_sys::table_open(table, lock);
+            let opened = Self { table, index: pg_sys::index_open(oid, lock) };
+            let name = name_of(opened.index);
+            let ours = pg_sys::get_am_oid(c"mrl".as_ptr(), true);
+            if (*(*opened.index).rd_rel).relam != ours
+                || (*(*opened.index).rd_rel).relkind as u8 != pg_sys::RELKIND_INDEX
+            {
+                return Err(not_ours(&name));
+            }
+            if !pg_sys::pg_class_ownercheck(oid, pg_sys::GetUserId()) {
+                return Err(SqlError::new(
+                    Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    format!("must be owner of index {name}"),
+                ));
+            }
+            if (*(*opened.index).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP
+                && !(*opened.index).rd_islocaltemp
+            {
+                return Err(SqlError::new(
+                    Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                    "cannot access temporary indexes of other sessions",
+                ));
+            }
+            Ok(opened)
+        }
+    }
+
+    fn store(&self) -> BufferStore {
+        // SAFETY: open as long as this value.
+        unsafe { BufferStore::new(self.index) }
+    }
+
+    /// An error with the index's name.
+    fn named<T>(&self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+        // SAFETY: open as long as this value.
+        result.map_err(|error| error.in_index(&unsafe { name_of(self.index) }))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened by `new`; the locks stay until the transaction ends.
+            unsafe {
+                pg_sys::index_close(self.index, 0);
+                pg_sys::table_close(self.table, 0);
+            }
+        }
+    }
+}
+
+fn index_argument(call: &Call) -> Result<Opened, SqlError> {
+    Opened::new(pg_sys::Oid::from(call.get::<i32>(0)? as u32))
+}
+
+fn number(number: u64) -> Option<pg_sys::Datum> {
+    (number as i64).into_sql()
+}
+
+sql_function! {
+    fn mrl_index_info(call) -> () {
+        let opened = index_argument(call)?;
+        let info = opened.named(check::info(&opened.store()))?;
+        let rows = info.rows + info.references + info.nulls + info.zeros;
+        let bytes = u64::from(info.pages) * u64::from(pg_sys::BLCKSZ);
+        let row: Row = vec![
+            i32::from(VERSION).into_sql(),
+            (info.dimensions as i32).into_sql(),
+            (info.coarse_dimensions as i32).into_sql(),
+            info.copies.into_sql(),
+            (info.lists as i32).into_sql(),
+            (info.retired_lists as i32).into_sql(),
+            number(info.rows),
+            number(info.references),
+            number(info.nulls),
+            number(info.zeros),
+            number(if info.lists == 0 { 0 } else { info.smallest_list }),
+            number(info.largest_list),
+            number(info.pages.into()),
+            (bytes as f64 / rows.max(1) as f64).into_sql(),
+            (info.rows as f64 / info.slots.max(1) as f64).into_sql(),
+        ];
+        return_rows(call, vec![row])
+    }
+
+    fn mrl_index_check(call) -> () {
+        let opened = index_argument(call)?;
+        let mut tids = Vec::new();
+        let found = check::check(&opened.store(), &mut |tid| tids.push(tid));
+        let mut problems = opened.named(found)?;
+        if call.get::<bool>(1)? {
+            tids.sort_unstable();
+            problems.extend(missing_rows(&opened, &tids));
+        }
+        let rows = problems.into_iter().map(|problem| vec![text(&problem)]);
+        return_rows(call, rows.collect())
+    }
+
+    fn mrl_scan_stats(call) -> () {
+        let rows = scan::latest().into_iter().map(|latest| {
+            let counters = latest.counters;
+            vec![
+                Some(pg_sys::Datum::from(latest.index)),
+                number(counters.rounds),
+                number(counters.lists_probed),
+                number(counters.codes_scored),
+                number(counters.codes_finished),
+                number(counters.rows_reranked),
+                number(latest.rows_returned),
+            ]
+        });
+        return_rows(call, rows.collect())
+    }
+}
+
+fn text(text: &str) -> Option<pg_sys::Datum> {
+    // SAFETY: the server copies so many bytes.
+    let datum =
+        unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as i32) };
+    datum.into_sql()
+}
+
+/// What the callback of the table scan fills.
+struct Sought<'a> {
+    tids: &'a [Tid],
+    missing: BTreeSet<Tid>,
+}
+
+/// The rows that the session's snapshot sees of the table and that the index lacks.
+fn missing_rows(opened: &Opened, tids: &[Tid]) -> Vec<String> {
+    let mut sought = Sought { tids, missing: BTreeSet::new() };
+    // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
+    // registered as long as the scan runs; the callback gets `sought` only during the call.
+    unsafe {
+        let info = pg_sys::BuildIndexInfo(opened.index);
+        (*info).ii_Concurrent = true;
+        (*info).ii_Unique = false;
+        let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetTransactionSnapshot());
+        let scan = table::begin_scan(opened.table, snapshot);
+        table::build_scan(
+            opened.table,
+            opened.index,
+            info,
+            table::Rows::Indexed { progress: false },
+            Some(seek),
+            (&raw mut sought).cast(),
+            scan,
+        );
+        pg_sys::UnregisterSnapshot(snapshot);
+    }
+    let name = |tid: Tid| format!("({},{})", tid >> 16, tid & 0xffff);
+    sought
+        .missing
+        .into_iter()
+        .map(|tid| format!("row {} of the table is missing", name(tid)))
+        .collect()
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn seek(
+    _index: pg_sys::Relation,
+    tid: pg_sys::ItemPointer,
+    _values: *mut pg_sys::Datum,
+    _nulls: *mut bool,
+    _alive: bool,
+    state: *mut c_void,
+) {
+    // SAFETY: the server passes a row's place and what we gave it.
+    unsafe {
+        let sought = &mut *state.cast::<Sought>();
+        let tid = tid_of(tid);
+        if sought.tids.binary_search(&tid).is_err() {
+            sought.missing.insert(tid);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Exact distances from the table: a row's vector is read with the scan's own snapshot.
+//!
+//! The snapshot makes that safe although the index is not locked meanwhile: a TID that was freed and
+//! given to another row leads to a row that the snapshot does not see.
+
+use half::f16;
+use mrl_index::group::Tid;
+use mrl_index::meta::Metric;
+use mrl_index::scan::Reranker;
+use mrl_vector::distance;
+use pgrx::pg_sys;
+
+use crate::index::insert::item_pointer;
+use crate::server::call::FromSql;
+use crate::server::error::SqlError;
+use crate::server::table;
+use crate::vector::datum::Vector;
+
+/// Reads rows of one table for one query.
+pub struct HeapReranker {
+    fetch: *mut pg_sys::IndexFetchTableData,
+    slot: *mut pg_sys::TupleTableSlot,
+    snapshot: pg_sys::Snapshot,
+    column: i32,
+    metric: Metric,
+    query: Vec<f16>,
+}
+
+impl HeapReranker {
+    /// # Safety
+    /// The scan is running; the table and the snapshot are its own.
+    pub unsafe fn new(scan: pg_sys::IndexScanDesc, metric: Metric, query: Vec<f16>) -> Self {
+        // SAFETY: by contract; what is begun here ends in `drop`.
+        unsafe {
+            let (relation, index) = ((*scan).heapRelation, (*scan).indexRelation);
+            Self {
+                fetch: table::index_fetch_begin(relation),
+                slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
+                snapshot: (*scan).xs_snapshot,
+                column: (*(*index).rd_index).indkey.values.as_slice(1)[0].into(),
+                metric,
+                query,
+            }
+        }
+    }
+
+    /// Releases what is held of the table until the next row is read.
+    pub fn pause(&mut self) {
+        // SAFETY: begun by `new`.
+        unsafe { table::index_fetch_reset(self.fetch) };
+    }
+
+    /// # Safety
+    /// The scan that this belongs to still runs: not called when an error is on its way.
+    pub unsafe fn end(self) {
+        // SAFETY: begun by `new`.
+        unsafe {
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            table::index_fetch_end(self.fetch);
+        }
+    }
+
+    fn distance(&self, row: &[f16]) -> Result<f64, SqlError> {
+        Ok(match self.metric {
+            Metric::InnerProduct => distance::negative_inner_product(row, &self.query),
+            Metric::Cosine => distance::cosine_distance(row, &self.query),
+            Metric::Euclidean => distance::l2_distance(row, &self.query)?,
+        })
+    }
+}
+
+impl Reranker for HeapReranker {
+    type Error = SqlError;
+
+    fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
+        // The table overwrites it with the place of the row's version that is seen.
+        let mut pointer = item_pointer(tid);
+        // SAFETY: the table, the snapshot and the slot live as long as the scan; the vector is used
+        // before the slot is cleared.
+        unsafe {
+            if !table::index_fetch_tuple(self.fetch, &mut pointer, self.snapshot, self.slot) {
+                return Ok(None);
+            }
+            let distance = match table::column(self.slot, self.column) {
+                None => None,
+                Some(value) => Some(self.distance(&Vector::from_sql(value)?)?),
+            };
+            table::clear(self.slot);
+            Ok(distance)
+        }
+    }
+
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, SqlError> {
+        self.distance(vector)
+    }
+}

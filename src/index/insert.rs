@@ -1,0 +1,108 @@
+//! One row more: `aminsert`.
+
+use std::ffi::CStr;
+
+use mrl_index::group::Tid;
+use mrl_index::insert::{self, Inserted};
+use mrl_index::split;
+use pgrx::pg_sys;
+
+use crate::index::directory;
+use crate::index::pages::BufferStore;
+use crate::server::call::FromSql;
+use crate::server::error::SqlError;
+use crate::vector::datum::Vector;
+
+/// A heap tuple's address as the index keeps it.
+///
+/// # Safety
+/// The pointer is to an item pointer of the server's.
+pub unsafe fn tid_of(pointer: pg_sys::ItemPointer) -> Tid {
+    // SAFETY: by contract.
+    let pointer = unsafe { &*pointer };
+    let block = u64::from(pointer.ip_blkid.bi_hi) << 16 | u64::from(pointer.ip_blkid.bi_lo);
+    block << 16 | u64::from(pointer.ip_posid)
+}
+
+/// The other way round.
+pub fn item_pointer(tid: Tid) -> pg_sys::ItemPointerData {
+    pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData { bi_hi: (tid >> 32) as u16, bi_lo: (tid >> 16) as u16 },
+        ip_posid: tid as u16,
+    }
+}
+
+/// An index's name.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn name_of(index: pg_sys::Relation) -> String {
+    // SAFETY: by contract: a NUL-terminated name.
+    let name = unsafe { CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr()) };
+    name.to_string_lossy().into_owned()
+}
+
+/// A result, or its error raised with the index's name.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn or_raise<T>(index: pg_sys::Relation, result: Result<T, SqlError>) -> T {
+    match result {
+        Ok(value) => value,
+        // SAFETY: by contract.
+        Err(error) => error.in_index(&unsafe { name_of(index) }).raise(),
+    }
+}
+
+#[pgrx::pg_guard]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C-unwind" fn aminsert(
+    index: pg_sys::Relation,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    tid: pg_sys::ItemPointer,
+    _table: pg_sys::Relation,
+    _unique: pg_sys::IndexUniqueCheck::Type,
+    #[cfg(not(feature = "pg13"))] unchanged: bool,
+    _info: *mut pg_sys::IndexInfo,
+) -> bool {
+    #[cfg(feature = "pg13")]
+    let unchanged = false;
+    // SAFETY: the server passes one value, and its own open relation.
+    unsafe {
+        let value = (!*nulls).then(|| *values);
+        or_raise(index, add(index, value, tid_of(tid), unchanged));
+    }
+    false
+}
+
+/// # Safety
+/// The relation is an open index of ours; the value one of its column's.
+unsafe fn add(
+    index: pg_sys::Relation,
+    value: Option<pg_sys::Datum>,
+    tid: Tid,
+    unchanged: bool,
+) -> Result<(), SqlError> {
+    // SAFETY: by contract.
+    let (store, vector, oid) = unsafe {
+        let vector = value.map(|value| Vector::from_sql(value)).transpose()?;
+        (BufferStore::new(index), vector, (*index).rd_id)
+    };
+    loop {
+        let directory = directory::current(oid, &store)?;
+        if let Some(list) = insert::list_without_distances(&directory, vector.as_deref()) {
+            return insert::insert_reference(&store, &directory, list, tid);
+        }
+        let Some(vector) = &vector else { return Ok(()) };
+        mrl_vector::check_expected_dimensions(directory.meta.dimensions, vector.len())?;
+        match insert::insert(&store, &directory, tid, vector, unchanged)? {
+            Inserted::Done => return Ok(()),
+            Inserted::Stale => continue,
+            Inserted::Full(list) => {
+                split::split(&store, &directory, list)?;
+                return Ok(());
+            }
+        }
+    }
+}

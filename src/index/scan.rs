@@ -1,0 +1,261 @@
+//! Scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use half::f16;
+use mrl_index::group::Tid;
+use mrl_index::meta::Metric;
+use mrl_index::scan::{Counters, Scan, Wanted, every_tid};
+use mrl_vector::VectorError;
+use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+
+use crate::index::class::{Class, class_of};
+use crate::index::directory;
+use crate::index::heap::HeapReranker;
+use crate::index::insert::{item_pointer, or_raise};
+use crate::index::options::options_of;
+use crate::index::pages::BufferStore;
+use crate::index::steering::steering;
+use crate::server::call::FromSql;
+use crate::server::error::SqlError;
+use crate::vector::datum::Vector;
+
+/// What the session's latest scan has done.
+#[derive(Debug, Clone, Copy)]
+pub struct Latest {
+    pub index: pg_sys::Oid,
+    pub counters: Counters,
+    pub rows_returned: u64,
+}
+
+thread_local! {
+    static LATEST: Cell<Option<Latest>> = const { Cell::new(None) };
+}
+
+pub fn latest() -> Option<Latest> {
+    LATEST.get()
+}
+
+/// A running scan's rows.
+enum Rows {
+    Near(Box<Scan>, HeapReranker),
+    /// For a query that is NULL: every row, in any order.
+    Any(std::vec::IntoIter<Tid>),
+}
+
+/// What `IndexScanDesc.opaque` points to.
+#[derive(Default)]
+struct Running {
+    rows: Option<Rows>,
+    returned: u64,
+}
+
+impl Running {
+    /// # Safety
+    /// The scan that it belongs to still runs.
+    unsafe fn clear(&mut self) {
+        if let Some(Rows::Near(_, reranker)) = self.rows.take() {
+            // SAFETY: by contract.
+            unsafe { reranker.end() };
+        }
+        self.returned = 0;
+    }
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ambeginscan(
+    index: pg_sys::Relation,
+    keys: i32,
+    orders: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: the server asks with its own relation. The state is freed with the memory context of the
+    // scan, whether the scan ends well or not.
+    unsafe {
+        let scan = pg_sys::RelationGetIndexScan(index, keys, orders);
+        let context = pgrx::PgMemoryContexts::CurrentMemoryContext;
+        (*scan).opaque = leak_into(context, Running::default()).cast();
+        scan
+    }
+}
+
+/// Moves a value to the heap; it is dropped when the memory context is reset or deleted.
+fn leak_into(mut context: pgrx::PgMemoryContexts, running: Running) -> *mut Running {
+    context.leak_and_drop_on_delete(running)
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amrescan(
+    scan: pg_sys::IndexScanDesc,
+    keys: pg_sys::ScanKey,
+    key_count: i32,
+    orders: pg_sys::ScanKey,
+    order_count: i32,
+) {
+    // SAFETY: the server passes as many keys as it announced, and the arrays for them.
+    unsafe {
+        (*(*scan).opaque.cast::<Running>()).clear();
+        if !keys.is_null() && key_count > 0 {
+            std::ptr::copy(keys, (*scan).keyData, key_count as usize);
+        }
+        if !orders.is_null() && order_count > 0 {
+            std::ptr::copy(orders, (*scan).orderByData, order_count as usize);
+        }
+    }
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
+    // SAFETY: begun by `ambeginscan`.
+    unsafe { (*(*scan).opaque.cast::<Running>()).clear() };
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amgettuple(
+    scan: pg_sys::IndexScanDesc,
+    _direction: pg_sys::ScanDirection::Type,
+) -> bool {
+    // SAFETY: begun by `ambeginscan`; the relation stays open as long as the scan.
+    unsafe {
+        let index = (*scan).indexRelation;
+        let found = or_raise(index, next(scan));
+        if let Some(tid) = found {
+            (*scan).xs_heaptid = item_pointer(tid);
+            (*scan).xs_recheck = false;
+            (*scan).xs_recheckorderby = false;
+        }
+        found.is_some()
+    }
+}
+
+/// # Safety
+/// The scan is running.
+unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
+    // SAFETY: by contract.
+    let (running, store, index) = unsafe {
+        let index = (*scan).indexRelation;
+        (&mut *(*scan).opaque.cast::<Running>(), BufferStore::new(index), (*index).rd_id)
+    };
+    if running.rows.is_none() {
+        // SAFETY: by contract.
+        running.rows = Some(unsafe { begin(scan, &store)? });
+    }
+    let (found, counters) = match &mut running.rows {
+        Some(Rows::Near(rows, reranker)) => {
+            let found = rows.next(&store, reranker)?;
+            reranker.pause();
+            (found, rows.counters)
+        }
+        Some(Rows::Any(tids)) => (tids.next(), Counters::default()),
+        None => (None, Counters::default()),
+    };
+    running.returned += u64::from(found.is_some());
+    LATEST.set(Some(Latest { index, counters, rows_returned: running.returned }));
+    Ok(found)
+}
+
+/// Looks at the query and begins.
+///
+/// # Safety
+/// The scan is running.
+unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows, SqlError> {
+    // SAFETY: by contract; the arrays have as many keys as the numbers say.
+    unsafe {
+        let index = (*scan).indexRelation;
+        let snapshot = (*scan).xs_snapshot;
+        use pg_sys::SnapshotType as Kind;
+        if snapshot.is_null()
+            || !matches!(
+                (*snapshot).snapshot_type,
+                Kind::SNAPSHOT_MVCC | Kind::SNAPSHOT_HISTORIC_MVCC
+            )
+        {
+            return Err(internal("non-MVCC snapshots are not supported with mrl"));
+        }
+        count_scan(index);
+        let mut wanted = Wanted::All;
+        for key in 0..(*scan).numberOfKeys as usize {
+            let flags = (*(*scan).keyData.add(key)).sk_flags as u32;
+            wanted = match () {
+                () if flags & pg_sys::SK_SEARCHNULL != 0 => Wanted::OnlyNull,
+                () if flags & pg_sys::SK_SEARCHNOTNULL != 0 => Wanted::NotNull,
+                () => return Err(internal("mrl indexes have no search operators")),
+            };
+        }
+        // After the snapshot was taken: what it sees is in the lists of this copy.
+        let directory = directory::current((*index).rd_id, store)?;
+        let dimensions = directory.meta.dimensions;
+        let steering = steering(&options_of(index), wanted);
+        if (*scan).numberOfOrderBys == 0 {
+            if wanted != Wanted::OnlyNull {
+                return Err(internal("cannot scan mrl index without order"));
+            }
+            let nothing = vec![f16::ZERO; dimensions];
+            let reranker = HeapReranker::new(scan, directory.meta.metric, vec![]);
+            return Ok(Rows::Near(Box::new(Scan::new(directory, &nothing, steering)), reranker));
+        }
+        let order = &*(*scan).orderByData;
+        if order.sk_flags as u32 & pg_sys::SK_ISNULL != 0 {
+            return Ok(Rows::Any(match wanted {
+                Wanted::All => every_tid(store, &directory)?.into_iter(),
+                _ => return Err(internal("cannot scan mrl index for NULL with a condition")),
+            }));
+        }
+        let query = Vector::from_sql(order.sk_argument)?;
+        let class = class_of(index)?;
+        let asked = asked_for(&query, dimensions, class)?;
+        let reranker = HeapReranker::new(scan, directory.meta.metric, query.to_vec());
+        Ok(Rows::Near(Box::new(Scan::new(Rc::clone(&directory), &asked, steering)), reranker))
+    }
+}
+
+/// The query as the index is asked: of its dimension at most, truncated as the operator does.
+fn asked_for(query: &[f16], dimensions: usize, class: Class) -> Result<Vec<f16>, SqlError> {
+    if class.equal_dimensions && query.len() != dimensions {
+        let (left, right) = (dimensions, query.len());
+        return Err(VectorError::DifferentDimensions { left, right }.into());
+    }
+    if query.len() <= dimensions {
+        return Ok(query.to_vec());
+    }
+    let mut truncated = vec![f16::ZERO; dimensions];
+    match class.metric {
+        Metric::Cosine => truncated.copy_from_slice(&query[..dimensions]),
+        _ => mrl_vector::convert::truncate(query, &mut truncated)?,
+    }
+    Ok(truncated)
+}
+
+fn internal(message: &str) -> SqlError {
+    SqlError::new(Code::ERRCODE_INTERNAL_ERROR, message)
+}
+
+/// `pgstat_count_index_scan`, a macro of the server's.
+///
+/// # Safety
+/// The relation is open.
+unsafe fn count_scan(index: pg_sys::Relation) {
+    // SAFETY: by contract; the counters are the session's own.
+    unsafe {
+        #[cfg(any(feature = "pg13", feature = "pg14"))]
+        let counters = (*index).pgstat_info;
+        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
+        let counters = {
+            if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
+                pg_sys::pgstat_assoc_relation(index);
+            }
+            (*index).pgstat_info
+        };
+        if let Some(counters) = counters.as_mut() {
+            #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+            {
+                counters.t_counts.t_numscans += 1;
+            }
+            #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+            {
+                counters.counts.numscans += 1;
+            }
+        }
+    }
+}

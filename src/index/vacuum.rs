@@ -1,0 +1,68 @@
+//! `ambulkdelete` and `amvacuumcleanup`.
+
+use std::ffi::c_void;
+
+use mrl_index::store::PageStore;
+use mrl_index::vacuum;
+use pgrx::pg_sys;
+
+use crate::index::insert::{item_pointer, or_raise};
+use crate::index::pages::BufferStore;
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ambulkdelete(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+    callback: pg_sys::IndexBulkDeleteCallback,
+    state: *mut c_void,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: the server passes an open index, and a callback that asks about one TID.
+    unsafe {
+        let index = (*info).index;
+        let store = BufferStore::new(index);
+        let stats = or_new(stats);
+        let mut is_dead = |tid| {
+            let mut pointer = item_pointer(tid);
+            callback.is_some_and(|callback| callback(&mut pointer, state))
+        };
+        let deleted = or_raise(index, vacuum::bulk_delete(&store, &mut is_dead));
+        (*stats).tuples_removed += deleted.removed as f64;
+        (*stats).num_index_tuples = deleted.kept as f64;
+        stats
+    }
+}
+
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amvacuumcleanup(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: the server passes an open index.
+    unsafe {
+        if (*info).analyze_only {
+            return stats;
+        }
+        let index = (*info).index;
+        let store = BufferStore::new(index);
+        let was_scanned = !stats.is_null();
+        let stats = or_new(stats);
+        let swept = or_raise(index, vacuum::clean_up(&store));
+        pg_sys::IndexFreeSpaceMapVacuum(index);
+        (*stats).num_pages = or_raise(index, store.block_count());
+        (*stats).pages_free = swept.free;
+        if !was_scanned {
+            (*stats).num_index_tuples = swept.rows as f64;
+        }
+        stats
+    }
+}
+
+/// # Safety
+/// Called by the server: the result lives in the current memory context.
+unsafe fn or_new(stats: *mut pg_sys::IndexBulkDeleteResult) -> *mut pg_sys::IndexBulkDeleteResult {
+    if !stats.is_null() {
+        return stats;
+    }
+    // SAFETY: zeroed memory is a valid value.
+    unsafe { pg_sys::palloc0(size_of::<pg_sys::IndexBulkDeleteResult>()).cast() }
+}
