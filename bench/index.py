@@ -89,9 +89,10 @@ def prepare(connection, table, kind, condition="", name=None):
     return name
 
 
-def build(connection, table, method):
+def build(connection, table, method, options=""):
+    options = f"WITH ({options})" if options else ""
     start = time.perf_counter()
-    connection.execute(f"CREATE INDEX {table}_index ON {table} USING {method}")
+    connection.execute(f"CREATE INDEX {table}_index ON {table} USING {method} {options}")
     seconds = time.perf_counter() - start
     size, rows = connection.execute(
         f"SELECT pg_relation_size('{table}_index'), count(*) FROM {table}"
@@ -137,7 +138,8 @@ def made(connection, arguments, vectors, cluster):
         if kind == "halfvec" and not (arguments.pgvector and has_pgvector(connection)):
             continue
         fill(connection, vectors, cluster, table, kind)
-        seconds, size = build(connection, table, method)
+        options = arguments.options if kind == "mrlvec" else ""
+        seconds, size = build(connection, table, method, options)
         print(f"{method.split()[0]}: built in {seconds:.1f} s, {size:.1f} bytes a row", flush=True)
         prepare(connection, table, kind)
         tables.append((table, kind))
@@ -152,7 +154,8 @@ def search(connection, arguments, vectors, queries, cluster):
         for epsilon in arguments.epsilon.split():
             settings = {"mrl.probes": f"'{probes}'", "mrl.epsilon": f"'{epsilon}'"}
             variants.append((f"mrl, probes {probes}, epsilon {epsilon}", settings, "ours"))
-    variants.append(("mrl, defaults without funnel", {"mrl.funnel": "off"}, "ours"))
+        unfiltered = {"mrl.probes": f"'{probes}'", "mrl.funnel": "off"}
+        variants.append((f"mrl, probes {probes}, without funnel", unfiltered, "ours"))
     if ("theirs", "halfvec") in tables:
         for width in arguments.ef.split():
             variants.append((f"hnsw, ef_search {width}", {"hnsw.ef_search": width}, "theirs"))
@@ -285,6 +288,7 @@ def main():
     parser.add_argument("--pgvector", action="store_true")
     parser.add_argument("--probes", default="")
     parser.add_argument("--epsilon", default="auto")
+    parser.add_argument("--options", default="", help="storage parameters of our index")
     parser.add_argument("--ef", default="40 100 200 400")
     arguments = parser.parse_args()
     connection = connect()

@@ -23,7 +23,7 @@ use crate::workers::Workers;
 /// 8 KB a list), fewer make a query score more rows.
 pub const ROWS_A_LIST: usize = 1250;
 /// Leading dimensions by which rows are put into lists.
-const COARSE_DIMENSIONS: usize = 128;
+const COARSE_DIMENSIONS: usize = 384;
 /// The most lists that an index has.
 pub const MOST_LISTS: usize = 65_536;
 

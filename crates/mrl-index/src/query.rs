@@ -5,10 +5,10 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels as kernels;
+use mrl_kernels::{self as kernels, Planes};
 
 use crate::block::{ROWS, Tables};
-use crate::encode::{Encoder, narrowed, widened};
+use crate::encode::{Encoder, widened};
 use crate::group::{RowBlock, RowEntry, factors, wide};
 use crate::layers::LEADING;
 use crate::meta::Metric;
@@ -30,15 +30,48 @@ enum Scale {
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 const UNKNOWN: f32 = f32::MAX;
 
-/// The layers after the first that a query reads.
+/// One of the layers after the first that a query reads: the rotated piece, each component rounded to one
+/// of sixteen levels. The error of that is small beside a one-bit code's: a tenth of it.
 #[derive(Debug, Clone)]
 struct Later {
-    /// The rotated piece, scaled to length 1.
-    piece: Vec<f16>,
+    planes: Vec<Planes>,
+    /// What the levels stand for: `lowest + step · number`.
+    lowest: f32,
+    step: f32,
+    /// The sum of all components, as rounded.
+    sum: f32,
     length: f32,
     /// The dimensions and bytes of the layer.
     dimensions: usize,
     bytes: usize,
+}
+
+impl Later {
+    fn new(piece: &[f32], length: f32, bytes: usize) -> Self {
+        const LEVELS: f32 = 15.0;
+        let lowest = piece.iter().copied().fold(f32::INFINITY, f32::min);
+        let highest = piece.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let step = if highest > lowest { (highest - lowest) / LEVELS } else { 1.0 };
+        let mut planes = vec![Planes::default(); bytes.div_ceil(8)];
+        let mut sum = 0.0;
+        for (i, x) in piece.iter().enumerate() {
+            let number = ((x - lowest) / step).round() as u64;
+            sum += lowest + step * number as f32;
+            // Component i is the highest but i % 8 of byte i / 8.
+            let bit = i / 8 % 8 * 8 + 7 - i % 8;
+            for (weight, plane) in planes[i / 64].iter_mut().enumerate() {
+                *plane |= (number >> weight & 1) << bit;
+            }
+        }
+        Self { planes, lowest, step, sum, length, dimensions: piece.len(), bytes }
+    }
+
+    /// The product with a code's signs: twice that with the positive ones, less all.
+    #[inline]
+    fn product(&self, code: &[u8]) -> f32 {
+        let sums = kernels::weighted_bits(code, &self.planes);
+        2.0 * (self.lowest * sums.bits as f32 + self.step * sums.weighted as f32) - self.sum
+    }
 }
 
 /// A query against one index.
@@ -66,14 +99,7 @@ impl Query {
         leading[..piece.len()].copy_from_slice(piece);
         let later = (1..rotated.layers()).map(|layer| {
             let (piece, length) = rotated.piece(layer);
-            let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
-            let unit: Vec<f32> = piece.iter().map(|x| x * scale).collect();
-            Later {
-                piece: narrowed(&unit),
-                length,
-                dimensions: piece.len(),
-                bytes: layers.code_bytes(layer),
-            }
+            Later::new(piece, length, layers.code_bytes(layer))
         });
         let last = rotated.layers() - 1;
         let range = layers.range(last);
@@ -161,10 +187,10 @@ impl Query {
         let mut codes = &entry.code()[2 * (self.layers - 1)..];
         let (mut sum, mut squared) = (0.0, 0.0);
         for (i, later) in self.later.iter().enumerate() {
-            let scale = entry.scale(i + 1) * later.length;
+            let scale = entry.scale(i + 1);
             let (code, rest) = codes.split_at(later.bytes);
-            sum += scale * kernels::dot_signs(&later.piece, code);
-            let error = factors(scale, i + 1, later.dimensions).error;
+            sum += scale * later.product(code);
+            let error = factors(scale, i + 1, later.dimensions).error * later.length;
             squared += error * error;
             codes = rest;
         }

@@ -2,7 +2,8 @@
 //! Depends on `scalar` and `arch`; the public functions in `lib.rs` depend on this.
 
 use crate::{
-    CodeBytes, CodeSums, CosineTerms, MOST_TABLE_PAIRS, PrefixTerms, TablePair, arch, scalar,
+    BitSums, CodeBytes, CodeSums, CosineTerms, MOST_TABLE_PAIRS, Planes, PrefixTerms, TablePair,
+    arch, scalar,
 };
 use half::f16;
 use std::sync::LazyLock;
@@ -27,6 +28,7 @@ pub struct Kernels {
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) look_up_sums: fn(&[CodeBytes], &[TablePair], &mut CodeSums),
+    pub(crate) weighted_bits: fn(&[u8], &[Planes]) -> BitSums,
 }
 
 /// Every set that this machine has, the best first; the scalar one is last and always there.
@@ -155,6 +157,13 @@ impl Kernels {
     #[inline]
     pub fn all_finite(&self, src: &[f16]) -> bool {
         (self.all_finite)(src)
+    }
+
+    /// [`crate::weighted_bits`] with this set.
+    #[inline]
+    pub fn weighted_bits(&self, code: &[u8], planes: &[Planes]) -> BitSums {
+        assert_eq!(code.len().div_ceil(8), planes.len(), "planes of another length");
+        (self.weighted_bits)(code, planes)
     }
 
     /// [`crate::look_up_sums`] with this set.

@@ -4,7 +4,7 @@
 //! Everything here is `#[inline(always)]`: code takes on the features of the function into which
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
-use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair, scalar};
+use crate::{BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair, scalar};
 use half::f16;
 
 /// Dimensions that the integer methods of [`InstructionSet`] take at once: a mask is a `u32`.
@@ -404,6 +404,12 @@ pub(crate) fn all_finite<I: InstructionSet>(isa: I, src: &[f16]) -> bool {
         }
     }
     isa.finite(&padded::<f16, MASK_DIMS>(rest))
+}
+
+/// Needs nothing of the trait but the features: counting bits is one instruction of each set.
+#[inline(always)]
+pub(crate) fn weighted_bits<I: InstructionSet>(_: I, code: &[u8], planes: &[Planes]) -> BitSums {
+    scalar::weighted_bits(code, planes)
 }
 
 #[inline(always)]

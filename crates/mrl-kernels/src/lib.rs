@@ -62,6 +62,18 @@ pub type CodeBytes = [u8; 32];
 pub type TablePair = [[u8; 16]; 2];
 /// A sum for each of 32 rows.
 pub type CodeSums = [u16; 32];
+/// Numbers of four bits for the 64 bits of a word: bit i of plane b is bit b of number i.
+pub type Planes = [u64; 4];
+
+/// What [`weighted_bits`] counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BitSums {
+    /// Σ of the numbers where the code's bit is 1
+    pub weighted: u32,
+    /// How many of its bits are 1
+    pub bits: u32,
+}
+
 /// With more pairs of tables a sum could pass 65,535.
 pub const MOST_TABLE_PAIRS: usize = 128;
 
@@ -189,6 +201,17 @@ pub fn all_finite(src: &[f16]) -> bool {
 #[inline]
 pub fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
     chosen().look_up_sums(codes, tables, sums);
+}
+
+/// The bits of a code that are 1, counted, and counted with weights: the four planes of a word hold the
+/// bits of a number between 0 and 15 for each of its bits, the lowest first. `code` is read as
+/// little-endian words, the last filled up with zeros.
+///
+/// # Panics
+/// Where there are not as many planes as words.
+#[inline]
+pub fn weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums {
+    chosen().weighted_bits(code, planes)
 }
 
 /// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address

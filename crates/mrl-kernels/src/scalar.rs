@@ -6,7 +6,7 @@
 //! [`crate::Kernels`] has checked: lengths that match.
 
 use crate::dispatch::Kernels;
-use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair};
+use crate::{BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair};
 use half::f16;
 
 /// The scalar set, which every machine has.
@@ -26,6 +26,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     add_to_sums,
     all_finite,
     look_up_sums,
+    weighted_bits,
 };
 
 /// Both slices' dimensions as f64, which holds them, their differences and their products exactly.
@@ -103,6 +104,24 @@ fn add_to_sums(src: &[f16], sums: &mut [f64]) {
 
 fn all_finite(src: &[f16]) -> bool {
     src.iter().all(|x| x.is_finite())
+}
+
+/// Inlined into every set, each of which has an instruction that counts bits.
+#[inline(always)]
+pub(crate) fn weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums {
+    let (words, rest) = code.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let tail = (!rest.is_empty()).then_some(&last);
+    let mut sums = BitSums::default();
+    for (word, planes) in words.iter().chain(tail).zip(planes) {
+        let word = u64::from_le_bytes(*word);
+        sums.bits += word.count_ones();
+        for (weight, plane) in planes.iter().enumerate() {
+            sums.weighted += (word & plane).count_ones() << weight;
+        }
+    }
+    sums
 }
 
 pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {

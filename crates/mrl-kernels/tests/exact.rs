@@ -310,3 +310,29 @@ fn the_largest_sums_fit() {
         assert_eq!(sums, [65_280; 32], "{}", set.name());
     }
 }
+
+/// Bits counted one by one.
+#[test]
+fn weighted_bits_are_those_of_a_loop() {
+    let mut state = 1u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    for length in 0..70usize {
+        let code: Vec<u8> = (0..length).map(|_| next() as u8).collect();
+        let numbers: Vec<u32> = (0..length.div_ceil(8) * 64).map(|_| next() as u32 % 16).collect();
+        let plane = |word: usize, weight: usize| {
+            (0..64).fold(0, |plane, i| plane | u64::from(numbers[64 * word + i] >> weight & 1) << i)
+        };
+        let planes: Vec<[u64; 4]> =
+            (0..length.div_ceil(8)).map(|word| std::array::from_fn(|b| plane(word, b))).collect();
+        let set_bits = || (0..8 * length).filter(|i| code[i / 8] >> (i % 8) & 1 == 1);
+        for set in mrl_kernels::available() {
+            let found = set.weighted_bits(&code, &planes);
+            assert_eq!(found.bits as usize, set_bits().count(), "{}", set.name());
+            assert_eq!(found.weighted, set_bits().map(|i| numbers[i]).sum::<u32>());
+        }
+    }
+}

@@ -68,7 +68,9 @@ macro_rules! define_set {
 
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
-            use crate::{CodeBytes, CodeSums, CosineTerms, PrefixTerms, TablePair, generic};
+            use crate::{
+                BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair, generic,
+            };
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
@@ -90,6 +92,9 @@ macro_rules! define_set {
                     $set, $features, add_to_sums(src: &[f16], sums: &mut [f64]) -> ()
                 ),
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
+                weighted_bits: entry!(
+                    $set, $features, weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums
+                ),
                 look_up_sums: entry!(
                     $set, $features,
                     look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) -> ()

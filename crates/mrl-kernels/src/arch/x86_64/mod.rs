@@ -28,6 +28,7 @@ static KERNELS_ZEN4: Kernels = Kernels {
     add_to_sums: avx512::KERNELS.add_to_sums,
     all_finite: avx2::KERNELS.all_finite,
     look_up_sums: avx2::KERNELS.look_up_sums,
+    weighted_bits: avx2::KERNELS.weighted_bits,
 };
 
 /// The sets that this processor has, the best first.
