@@ -75,7 +75,11 @@ impl Tables {
         let (codes, _): (&[CodeBytes], _) = block.as_chunks::<ROWS>();
         let mut sums: CodeSums = [0; ROWS];
         look_up_sums(codes, &self.bytes, &mut sums);
-        sums.map(|sum| self.offset + self.step * f32::from(sum))
+        let mut products = [self.offset; ROWS];
+        for (product, sum) in products.iter_mut().zip(&sums) {
+            *product += self.step * f32::from(*sum);
+        }
+        products
     }
 
     /// The most by which the bytes' rounding can move a product.

@@ -191,8 +191,10 @@ pub struct Leading {
 }
 
 /// A number of the form of scales and terms.
+#[inline]
 pub fn wide(bytes: [u8; 2]) -> f32 {
-    bf16::from_le_bytes(bytes).to_f32()
+    // A bfloat16 is the upper half of a single.
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 pub fn narrow(number: f32) -> [u8; 2] {

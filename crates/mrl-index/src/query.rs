@@ -5,13 +5,14 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, Planes};
+use mrl_kernels::{self as kernels, BitSums, Planes};
 
 use crate::block::{ROWS, Tables};
 use crate::encode::{Encoder, widened};
 use crate::group::{RowBlock, RowEntry, factors, wide};
 use crate::layers::LEADING;
 use crate::meta::Metric;
+use crate::shape::MOST_DIMENSIONS;
 
 /// How a row's score is made from its inner product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,6 +28,9 @@ enum Scale {
     Between(Option<usize>, Option<usize>, f32),
 }
 
+/// Words of the later layers' codes, at most.
+const MOST_WORDS: usize = MOST_DIMENSIONS.div_ceil(64);
+
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 const UNKNOWN: f32 = f32::MAX;
 
@@ -34,43 +38,44 @@ const UNKNOWN: f32 = f32::MAX;
 /// of sixteen levels. The error of that is small beside a one-bit code's: a tenth of it.
 #[derive(Debug, Clone)]
 struct Later {
-    planes: Vec<Planes>,
+    /// Words of the code.
+    words: usize,
     /// What the levels stand for: `lowest + step · number`.
     lowest: f32,
     step: f32,
     /// The sum of all components, as rounded.
     sum: f32,
-    length: f32,
-    /// The dimensions and bytes of the layer.
-    dimensions: usize,
-    bytes: usize,
+    /// By what a scale is multiplied for the deviation of the estimate's error.
+    error: f32,
 }
 
 impl Later {
-    fn new(piece: &[f32], length: f32, bytes: usize) -> Self {
+    /// Of a layer whose code has so many bytes; its planes are put behind the others'.
+    fn new(
+        layer: usize,
+        piece: &[f32],
+        length: f32,
+        bytes: usize,
+        planes: &mut Vec<Planes>,
+    ) -> Self {
         const LEVELS: f32 = 15.0;
         let lowest = piece.iter().copied().fold(f32::INFINITY, f32::min);
         let highest = piece.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let step = if highest > lowest { (highest - lowest) / LEVELS } else { 1.0 };
-        let mut planes = vec![Planes::default(); bytes.div_ceil(8)];
+        let first = planes.len();
+        planes.resize(first + bytes.div_ceil(8), Planes::default());
         let mut sum = 0.0;
         for (i, x) in piece.iter().enumerate() {
             let number = ((x - lowest) / step).round() as u64;
             sum += lowest + step * number as f32;
             // Component i is the highest but i % 8 of byte i / 8.
             let bit = i / 8 % 8 * 8 + 7 - i % 8;
-            for (weight, plane) in planes[i / 64].iter_mut().enumerate() {
+            for (weight, plane) in planes[first + i / 64].iter_mut().enumerate() {
                 *plane |= (number >> weight & 1) << bit;
             }
         }
-        Self { planes, lowest, step, sum, length, dimensions: piece.len(), bytes }
-    }
-
-    /// The product with a code's signs: twice that with the positive ones, less all.
-    #[inline]
-    fn product(&self, code: &[u8]) -> f32 {
-        let sums = kernels::weighted_bits(code, &self.planes);
-        2.0 * (self.lowest * sums.bits as f32 + self.step * sums.weighted as f32) - self.sum
+        let error = factors(1.0, layer, piece.len()).error * length;
+        Self { words: bytes.div_ceil(8), lowest, step, sum, error }
     }
 }
 
@@ -83,6 +88,9 @@ pub struct Query {
     leading_length: f32,
     leading_dimensions: usize,
     later: Vec<Later>,
+    /// Of all later layers, one after another: every layer but the last fills whole words.
+    planes: Vec<Planes>,
+    later_bytes: usize,
     layers: usize,
     scale: Scale,
     length: f32,
@@ -97,10 +105,13 @@ impl Query {
         let mut leading = [0.0; LEADING];
         let (piece, leading_length) = rotated.piece(0);
         leading[..piece.len()].copy_from_slice(piece);
+        let mut planes = Vec::new();
         let later = (1..rotated.layers()).map(|layer| {
             let (piece, length) = rotated.piece(layer);
-            Later::new(piece, length, layers.code_bytes(layer))
+            Later::new(layer, piece, length, layers.code_bytes(layer), &mut planes)
         });
+        let later: Vec<Later> = later.collect();
+        let later_bytes = (1..rotated.layers()).map(|layer| layers.code_bytes(layer)).sum();
         let last = rotated.layers() - 1;
         let range = layers.range(last);
         let scale = match encoder.metric {
@@ -119,7 +130,9 @@ impl Query {
             tables: Tables::new(&leading),
             leading_length,
             leading_dimensions: layers.range(0).len(),
-            later: later.collect(),
+            later,
+            planes,
+            later_bytes,
             layers: layers.count(),
             scale,
             length: kernels::squared_norm(vector).sqrt(),
@@ -140,8 +153,10 @@ impl Query {
     pub fn score_block(&self, block: RowBlock, base: f32) -> [f32; ROWS] {
         let products = self.tables.scan(block.codes());
         let scales = block.scales();
-        let mut scores: [f32; ROWS] =
-            std::array::from_fn(|row| base + wide(scales[row]) * products[row]);
+        let mut scores = [base; ROWS];
+        for ((score, scale), product) in scores.iter_mut().zip(scales).zip(&products) {
+            *score += wide(*scale) * product;
+        }
         match self.scale {
             Scale::None if self.metric == Metric::Euclidean => {
                 let terms = block.terms();
@@ -184,15 +199,24 @@ impl Query {
 
     /// What the later layers add to an inner product, and their squared error.
     pub fn later(&self, entry: RowEntry) -> (f32, f32) {
-        let mut codes = &entry.code()[2 * (self.layers - 1)..];
+        let code = &entry.code()[2 * (self.layers - 1)..][..self.later_bytes];
+        let mut sums = [BitSums::default(); MOST_WORDS];
+        let mut sums = &mut sums[..self.planes.len()];
+        kernels::weighted_bits(code, &self.planes, sums);
         let (mut sum, mut squared) = (0.0, 0.0);
         for (i, later) in self.later.iter().enumerate() {
+            let own;
+            (own, sums) = sums.split_at_mut(later.words);
+            let (mut bits, mut weighted) = (0, 0);
+            for sum in own {
+                bits += sum.bits;
+                weighted += sum.weighted;
+            }
+            // Twice the product with the positive signs, less that with all.
+            let positive = later.lowest * bits as f32 + later.step * weighted as f32;
             let scale = entry.scale(i + 1);
-            let (code, rest) = codes.split_at(later.bytes);
-            sum += scale * later.product(code);
-            let error = factors(scale, i + 1, later.dimensions).error * later.length;
-            squared += error * error;
-            codes = rest;
+            sum += scale * (2.0 * positive - later.sum);
+            squared += (scale * later.error) * (scale * later.error);
         }
         (sum, squared)
     }

@@ -105,7 +105,7 @@ mod tuning {
     }
     /// Rows that go on from layer 0 in the first round, of `rows` probed.
     pub fn funnel(rows: usize) -> usize {
-        (rows / 25).max(500)
+        (rows / 3).max(500)
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 1.5;
@@ -146,7 +146,7 @@ struct Candidate {
     /// Of the round's groups.
     group: u32,
     inverse_length: f32,
-    leading_error: f32,
+    scale: [u8; 2],
 }
 
 /// A group that the round has seen.
@@ -183,31 +183,85 @@ struct Exact {
     tid: Tid,
 }
 
-macro_rules! ordered_by {
-    ($type:ty, $compare:expr) => {
-        impl Ord for $type {
-            fn cmp(&self, other: &Self) -> Ordering {
-                let compare: fn(&Self, &Self) -> Ordering = $compare;
-                compare(self, other)
-            }
-        }
-        impl PartialOrd for $type {
-            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-                Some(self.cmp(other))
-            }
-        }
-        impl PartialEq for $type {
-            fn eq(&self, other: &Self) -> bool {
-                self.cmp(other).is_eq()
-            }
-        }
-        impl Eq for $type {}
-    };
+impl Ord for Exact {
+    /// The greatest is the nearest; of equally near ones the first TID.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.distance.total_cmp(&self.distance).then(other.tid.cmp(&self.tid))
+    }
 }
 
-// The heaps' greatest: the greatest bound; the least distance, then the first TID.
-ordered_by!(Waiting, |a, b| a.upper.total_cmp(&b.upper).then(b.tid.cmp(&a.tid)));
-ordered_by!(Exact, |a, b| b.distance.total_cmp(&a.distance).then(b.tid.cmp(&a.tid)));
+impl PartialOrd for Exact {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Exact {}
+
+/// The rows that wait: the best few in order, the others as they come. Most of them are never asked
+/// for, and a heap of all would cost more than their scores did.
+#[derive(Debug, Default)]
+struct Queue {
+    /// In order, the best last.
+    near: Vec<Waiting>,
+    /// None of them is better than any in `near`.
+    far: Vec<Waiting>,
+}
+
+impl Queue {
+    /// How many are put in order at once, the first time.
+    const AT_ONCE: usize = 128;
+
+    fn add(&mut self, waiting: Vec<Waiting>) {
+        let former = std::mem::replace(&mut self.far, waiting);
+        self.far.extend(former);
+        self.far.append(&mut self.near);
+        self.sort(Self::AT_ONCE);
+    }
+
+    fn sort(&mut self, count: usize) {
+        let better = |a: &Waiting, b: &Waiting| b.upper.total_cmp(&a.upper).then(a.tid.cmp(&b.tid));
+        let count = count.min(self.far.len());
+        if count == 0 {
+            return;
+        }
+        if count < self.far.len() {
+            self.far.select_nth_unstable_by(count, better);
+        }
+        // The best are moved to the end, which is then cut off.
+        let rest = self.far.split_off(count);
+        self.near = std::mem::replace(&mut self.far, rest);
+        self.near.sort_unstable_by(|a, b| better(b, a));
+    }
+
+    fn best(&self) -> Option<f32> {
+        self.near.last().map(|waiting| waiting.upper)
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let best = self.near.pop();
+        if self.near.is_empty() {
+            // Who has asked for so many asks for many more.
+            self.sort((self.far.len() / 4).max(Self::AT_ONCE));
+        }
+        best
+    }
+
+    fn is_empty(&self) -> bool {
+        self.near.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.near.clear();
+        self.far.clear();
+    }
+}
 
 /// What comes after the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,11 +283,13 @@ pub struct Scan {
     references: HashMap<ListId, Vec<(u16, Tid)>>,
     bases: HashMap<ListId, f32>,
     funnel: usize,
+    /// Whether there are rows not yet looked at.
+    more: bool,
     /// Rows that may be returned before the next round.
     quota: u64,
     returned: u64,
     last: f64,
-    waiting: BinaryHeap<Waiting>,
+    waiting: Queue,
     exact: BinaryHeap<Exact>,
     phase: Phase,
     tail: VecDeque<Tid>,
@@ -261,10 +317,11 @@ impl Scan {
             references: HashMap::new(),
             bases: HashMap::new(),
             funnel: 0,
+            more: true,
             quota: 0,
             returned: 0,
             last: f64::NEG_INFINITY,
-            waiting: BinaryHeap::new(),
+            waiting: Queue::default(),
             exact: BinaryHeap::new(),
             phase,
             tail: VecDeque::new(),
@@ -288,7 +345,7 @@ impl Scan {
                 self.round(store)?;
                 continue;
             }
-            let bound = self.waiting.peek().map(|waiting| waiting.upper);
+            let bound = self.waiting.best();
             if let Some(best) = self.exact.peek()
                 && bound.is_none_or(|bound| self.query.score_of(best.distance) >= bound)
             {
@@ -345,10 +402,8 @@ impl Scan {
         if self.counters.rounds == 0 {
             return true;
         }
-        let more =
-            self.probed.len() < self.ranked.len() || self.probed.iter().any(|list| list.more);
         let used_up = self.waiting.is_empty() && self.exact.is_empty();
-        more && self.steering.rounds != Rounds::One && (used_up || self.returned >= self.quota)
+        self.more && self.steering.rounds != Rounds::One && (used_up || self.returned >= self.quota)
     }
 
     fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
@@ -391,6 +446,7 @@ impl Scan {
         } else {
             self.probed.iter_mut().for_each(|probed| probed.more = false);
         }
+        self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
         self.finish(store, round)
     }
 
@@ -462,9 +518,7 @@ impl Scan {
                         referenced: rows.referenced() >> row & 1 == 1,
                         group: seen,
                         inverse_length: self.query.inverse_length(rows, row),
-                        leading_error: self
-                            .query
-                            .leading_error_squared(group::wide(rows.scales()[row])),
+                        scale: rows.scales()[row],
                     });
                 }
                 if round.candidates.len() >= self.funnel.saturating_mul(2) {
@@ -486,7 +540,7 @@ impl Scan {
     }
 
     /// Scores the later layers of the rows that have gone on; they wait for their exact distances.
-    fn finish<S: PageStore>(&mut self, store: &S, mut round: Round) -> Result<(), S::Error> {
+    fn finish<S: PageStore>(&mut self, store: &S, round: Round) -> Result<(), S::Error> {
         let directory = self.directory.clone();
         let shape = &directory.encoder.shape;
         let epsilon = match self.steering.epsilon {
@@ -494,14 +548,16 @@ impl Scan {
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
         };
-        let candidates = &mut round.candidates;
-        candidates.sort_unstable_by_key(|c| (c.group, c.place.slot));
-        let page_of = |c: &Candidate| (c.group, usize::from(c.place.slot) / shape.rows_on_page);
-        let mut waiting = std::mem::take(&mut self.waiting).into_vec();
-        waiting.reserve(candidates.len());
-        for rows in candidates.chunk_by(|a, b| page_of(a) == page_of(b)) {
+        let candidates = &round.candidates;
+        let mut waiting = Vec::with_capacity(candidates.len());
+        let mut rest = candidates.as_slice();
+        while let Some(first) = rest.first() {
             store.check_interrupts()?;
-            let (seen, index) = page_of(&rows[0]);
+            let (seen, index) = (first.group, usize::from(first.place.slot) / shape.rows_on_page);
+            let end = (index + 1) * shape.rows_on_page;
+            let on_page = |c: &&Candidate| c.group == seen && usize::from(c.place.slot) < end;
+            let (rows, others) = rest.split_at(rest.iter().take_while(on_page).count());
+            rest = others;
             let seen = &round.groups[seen as usize];
             let pointers = &round.pointers[seen.pointers..];
             let block = pointers[index];
@@ -520,7 +576,9 @@ impl Scan {
                     f32::INFINITY
                 } else {
                     let (more, squared) = self.query.later(entry);
-                    let deviation = (candidate.leading_error + squared).sqrt();
+                    let deviation =
+                        (self.query.leading_error_squared(group::wide(candidate.scale)) + squared)
+                            .sqrt();
                     candidate.place.score + candidate.inverse_length * (more + epsilon * deviation)
                 };
                 // What is damaged or unknown is looked at.
@@ -543,7 +601,7 @@ impl Scan {
             }
         }
         self.counters.codes_finished += round.candidates.len() as u64;
-        self.waiting = waiting.into();
+        self.waiting.add(waiting);
         Ok(())
     }
 
@@ -594,6 +652,7 @@ impl Scan {
 #[derive(Default)]
 struct Round {
     candidates: Vec<Candidate>,
+    places: Vec<Place>,
     groups: Vec<Seen>,
     pointers: Vec<Block>,
     /// The last place that still goes on, once more rows than the funnel takes have been seen.
@@ -606,9 +665,13 @@ impl Round {
         if self.candidates.len() <= most {
             return false;
         }
-        self.candidates.select_nth_unstable_by(most - 1, |a, b| a.place.order(&b.place));
-        self.candidates.truncate(most);
-        self.bar = self.candidates.last().map(|candidate| candidate.place);
+        // In the order in which pages are read, not in that of the scores.
+        self.places.clear();
+        self.places.extend(self.candidates.iter().map(|candidate| candidate.place));
+        let (_, bar, _) = self.places.select_nth_unstable_by(most - 1, Place::order);
+        let bar = *bar;
+        self.candidates.retain(|candidate| candidate.place.order(&bar).is_le());
+        self.bar = Some(bar);
         true
     }
 }

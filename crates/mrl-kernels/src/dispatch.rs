@@ -28,7 +28,7 @@ pub struct Kernels {
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) look_up_sums: fn(&[CodeBytes], &[TablePair], &mut CodeSums),
-    pub(crate) weighted_bits: fn(&[u8], &[Planes]) -> BitSums,
+    pub(crate) weighted_bits: fn(&[u8], &[Planes], &mut [BitSums]),
 }
 
 /// Every set that this machine has, the best first; the scalar one is last and always there.
@@ -161,9 +161,10 @@ impl Kernels {
 
     /// [`crate::weighted_bits`] with this set.
     #[inline]
-    pub fn weighted_bits(&self, code: &[u8], planes: &[Planes]) -> BitSums {
+    pub fn weighted_bits(&self, code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
         assert_eq!(code.len().div_ceil(8), planes.len(), "planes of another length");
-        (self.weighted_bits)(code, planes)
+        assert_eq!(sums.len(), planes.len(), "a sum for each word");
+        (self.weighted_bits)(code, planes, sums)
     }
 
     /// [`crate::look_up_sums`] with this set.

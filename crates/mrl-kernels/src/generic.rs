@@ -408,8 +408,13 @@ pub(crate) fn all_finite<I: InstructionSet>(isa: I, src: &[f16]) -> bool {
 
 /// Needs nothing of the trait but the features: counting bits is one instruction of each set.
 #[inline(always)]
-pub(crate) fn weighted_bits<I: InstructionSet>(_: I, code: &[u8], planes: &[Planes]) -> BitSums {
-    scalar::weighted_bits(code, planes)
+pub(crate) fn weighted_bits<I: InstructionSet>(
+    _: I,
+    code: &[u8],
+    planes: &[Planes],
+    sums: &mut [BitSums],
+) {
+    scalar::weighted_bits(code, planes, sums);
 }
 
 #[inline(always)]

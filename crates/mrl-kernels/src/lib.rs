@@ -65,7 +65,7 @@ pub type CodeSums = [u16; 32];
 /// Numbers of four bits for the 64 bits of a word: bit i of plane b is bit b of number i.
 pub type Planes = [u64; 4];
 
-/// What [`weighted_bits`] counts.
+/// What [`weighted_bits`] counts in a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BitSums {
     /// Σ of the numbers where the code's bit is 1
@@ -203,15 +203,15 @@ pub fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSu
     chosen().look_up_sums(codes, tables, sums);
 }
 
-/// The bits of a code that are 1, counted, and counted with weights: the four planes of a word hold the
+/// The bits of each word of a code that are 1, counted, and counted with weights: the four planes of a word hold the
 /// bits of a number between 0 and 15 for each of its bits, the lowest first. `code` is read as
 /// little-endian words, the last filled up with zeros.
 ///
 /// # Panics
-/// Where there are not as many planes as words.
+/// Where there are not as many planes and sums as words.
 #[inline]
-pub fn weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums {
-    chosen().weighted_bits(code, planes)
+pub fn weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
+    chosen().weighted_bits(code, planes, sums);
 }
 
 /// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address

@@ -108,20 +108,18 @@ fn all_finite(src: &[f16]) -> bool {
 
 /// Inlined into every set, each of which has an instruction that counts bits.
 #[inline(always)]
-pub(crate) fn weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums {
+pub(crate) fn weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
     let (words, rest) = code.as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
     let tail = (!rest.is_empty()).then_some(&last);
-    let mut sums = BitSums::default();
-    for (word, planes) in words.iter().chain(tail).zip(planes) {
+    for ((word, planes), sums) in words.iter().chain(tail).zip(planes).zip(sums) {
         let word = u64::from_le_bytes(*word);
-        sums.bits += word.count_ones();
-        for (weight, plane) in planes.iter().enumerate() {
-            sums.weighted += (word & plane).count_ones() << weight;
-        }
+        let count = |plane: u64| (word & plane).count_ones();
+        sums.bits = word.count_ones();
+        sums.weighted =
+            count(planes[0]) + 2 * count(planes[1]) + 4 * count(planes[2]) + 8 * count(planes[3]);
     }
-    sums
 }
 
 pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {

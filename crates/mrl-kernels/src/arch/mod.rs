@@ -93,7 +93,8 @@ macro_rules! define_set {
                 ),
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
                 weighted_bits: entry!(
-                    $set, $features, weighted_bits(code: &[u8], planes: &[Planes]) -> BitSums
+                    $set, $features,
+                    weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) -> ()
                 ),
                 look_up_sums: entry!(
                     $set, $features,
