@@ -105,7 +105,7 @@ mod tuning {
     }
     /// Rows that go on from layer 0 in the first round, of `rows` probed.
     pub fn funnel(rows: usize) -> usize {
-        (rows / 3).max(500)
+        (rows / 6).max(500)
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 1.5;

@@ -1,0 +1,348 @@
+"""The index under writers, crashes, cancels, a standby and damage.
+
+Each test has a cluster of its own (pgrx-config/cluster). CYCLES in the environment makes the crash test
+longer: `make torture CYCLES=200`.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "pgrx-config" / "cluster"
+DIMENSIONS = 64
+LOGGED = ["full_page_writes = on", "max_wal_size = '4GB'", "wal_level = replica"]
+
+
+class Cluster:
+    def __init__(self, name, settings):
+        self.name = name
+        subprocess.run([CLUSTER, "start", name, *settings], check=True)
+        lines = subprocess.run([CLUSTER, "env", name], check=True, capture_output=True, text=True).stdout
+        pairs = (line.removeprefix("export ").partition("=") for line in lines.splitlines())
+        self.environment = {key: value.strip("'") for key, _, value in pairs}
+
+    def connect(self, **options):
+        where = {"host": self.environment["PGHOST"], "port": self.environment["PGPORT"], "user": "postgres"}
+        return psycopg.connect(dbname="postgres", autocommit=True, **where, **options)
+
+    def control(self, *arguments):
+        subprocess.run([CLUSTER, "ctl", self.name, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    def kill(self):
+        """kill -9 of every process of the cluster."""
+        main = int((Path(self.environment["PGDATA"]) / "postmaster.pid").read_text().split()[0])
+        # Stopped first, it can start nothing while its children are killed.
+        os.kill(main, signal.SIGSTOP)
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for process in [*map(int, children), main]:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        while Path(f"/proc/{main}").exists() and " Z " not in Path(f"/proc/{main}/stat").read_text():
+            time.sleep(0.01)
+
+    def stop(self):
+        subprocess.run([CLUSTER, "stop", self.name], check=True)
+
+
+@pytest.fixture
+def cluster(request):
+    made = []
+
+    def start(*settings):
+        made.append(Cluster(f"index-{request.node.name.replace('_', '-')[:40]}", [*LOGGED, *settings]))
+        return made[-1]
+
+    yield start
+    for cluster in made:
+        cluster.stop()
+
+
+def vectors(count, seed):
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((20, DIMENSIONS))
+    rows = centres[generator.integers(20, size=count)] + 0.7 * generator.standard_normal((count, DIMENSIONS))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def literal(vector):
+    return "[" + ",".join(f"{x:.4f}" for x in vector) + "]"
+
+
+def problems(connection, index="t_emb"):
+    return [row[0] for row in connection.execute(f"SELECT * FROM mrl_index_check('{index}', true)").fetchall()]
+
+
+def make_table(connection, rows, seed=1):
+    connection.execute("CREATE EXTENSION IF NOT EXISTS pg_mrl")
+    connection.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, n int, emb mrlvec({DIMENSIONS}))")
+    connection.execute("CREATE INDEX t_n ON t (n)")
+    connection.execute("CREATE INDEX t_emb ON t USING mrl (emb)")
+    insert(connection, range(rows), seed)
+
+
+def insert(connection, ids, seed):
+    ids = list(ids)
+    with connection.cursor().copy("COPY t FROM STDIN") as copy:
+        for number, vector in zip(ids, vectors(len(ids), seed), strict=True):
+            copy.write_row((number, number % 100, literal(vector)))
+
+
+def write(cluster, worker, stop, acknowledged, seed):
+    """Inserts, updates and deletes rows of this worker until told to stop or the server is gone."""
+    generator = random.Random(seed)
+    pool = [literal(vector) for vector in vectors(300, seed)]
+    try:
+        with cluster.connect() as connection:
+            own = {}
+            while not stop.is_set():
+                number = worker * 10_000_000 + generator.randrange(2000)
+                vector = generator.choice(pool)
+                match generator.randrange(10):
+                    case 0 | 1 | 2 | 3 | 4:
+                        acknowledged["?", number] = True
+                        connection.execute(
+                            "INSERT INTO t VALUES (%s, 0, %s::text::mrlvec) ON CONFLICT (id) DO UPDATE SET emb = excluded.emb",
+                            (number, vector),
+                        )
+                        own[number] = vector
+                    case 5 | 6 | 7:
+                        connection.execute("UPDATE t SET n = n + 1 WHERE id = %s", (number,))
+                    case 8:
+                        acknowledged["?", number] = True
+                        connection.execute("DELETE FROM t WHERE id = %s", (number,))
+                        own.pop(number, None)
+                    case 9:
+                        connection.execute("SELECT id FROM t ORDER BY emb <#> %s::text::mrlvec LIMIT 5", (vector,))
+                acknowledged.pop(("?", number), None)
+                acknowledged[number] = own.get(number)
+    except psycopg.OperationalError:
+        pass
+
+
+def vacuum(cluster, stop):
+    try:
+        with cluster.connect() as connection:
+            while not stop.is_set():
+                connection.execute("VACUUM t")
+    except psycopg.OperationalError:
+        pass
+
+
+def test_killed_under_writers(cluster):
+    """After kill -9 the index is sound, and every row that was acknowledged is there with its vector."""
+    cycles = int(os.environ.get("CYCLES", "20"))
+    server = cluster("synchronous_commit = on", "fsync = off", "autovacuum = off")
+    with server.connect() as connection:
+        make_table(connection, 3000)
+    expected = {}
+    for cycle in range(cycles):
+        stop = threading.Event()
+        known = [{} for _ in range(3)]
+        threads = [
+            threading.Thread(target=write, args=(server, i + 1, stop, known[i], cycle * 10 + i)) for i in range(3)
+        ]
+        threads.append(threading.Thread(target=vacuum, args=(server, stop)))
+        for thread in threads:
+            thread.start()
+        time.sleep(random.Random(cycle).uniform(0.3, 1.2))
+        server.kill()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        server.control("start")
+        with server.connect() as connection:
+            assert problems(connection) == []
+            stored = dict(connection.execute("SELECT id, emb FROM t WHERE id >= 10000000").fetchall())
+            for some in known:
+                # What was under way may have happened or not.
+                unknown = {key[1] for key in some if isinstance(key, tuple)}
+                expected |= {number: vector for number, vector in some.items() if isinstance(number, int)}
+                for number in unknown:
+                    expected[number] = stored.get(number)
+            for number, vector in expected.items():
+                assert (number in stored) == (vector is not None), f"row {number} in cycle {cycle}"
+                if vector is not None:
+                    difference = np.array(eval(stored[number])) - np.array(eval(vector))
+                    assert np.abs(difference).max() < 1e-3
+            found = connection.execute(
+                "SET enable_seqscan = off; SET enable_sort = off; "
+                f"SELECT count(*) FROM (SELECT id FROM t ORDER BY emb <#> '{literal(vectors(1, 5)[0])}') s"
+            )
+            found.nextset()
+            found.nextset()
+            all_rows = connection.execute("SELECT count(*) FROM t").fetchone()[0]
+            assert found.fetchone()[0] == all_rows
+
+
+def test_many_sessions_fill_an_index(cluster):
+    """Eight sessions at once, and vacuum: lists split, nothing is lost."""
+    server = cluster()
+    with server.connect() as connection:
+        make_table(connection, 0)
+    stop = threading.Event()
+
+    def fill(worker):
+        with server.connect() as connection:
+            for part in range(4):
+                start = worker * 100_000 + part * 1000
+                insert(connection, range(start, start + 1000), worker * 10 + part)
+
+    threads = [threading.Thread(target=fill, args=(worker,)) for worker in range(8)]
+    cleaner = threading.Thread(target=vacuum, args=(server, stop))
+    for thread in [*threads, cleaner]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    cleaner.join()
+    with server.connect() as connection:
+        assert problems(connection) == []
+        lists, rows = connection.execute("SELECT lists, rows FROM mrl_index_info('t_emb')").fetchone()
+        assert rows == 32_000
+        assert lists > 8
+
+
+def test_standby_has_the_same_pages_and_answers(cluster):
+    """All of a server's changes replayed with their consistency checked, by a server that needs no library."""
+    server = cluster("wal_consistency_checking = 'all'", "max_wal_senders = 4", "hot_standby = on")
+    data = Path(server.environment["PGDATA"])
+    binaries = Path(server.environment["PGMRL_BINDIR"])
+    copy = data.parent / "standby"
+    owner = data.owner()
+    run = [] if os.getuid() == data.stat().st_uid else ["runuser", "-u", owner, "--"]
+    with server.connect() as connection:
+        make_table(connection, 3000)
+        connection.execute("CHECKPOINT")
+        subprocess.run(
+            [*run, binaries / "pg_basebackup", "-h", server.environment["PGHOST"], "-U", "postgres", "-D", copy, "-R", "-X", "stream"],
+            check=True, cwd="/",
+        )
+        with (copy / "postgresql.auto.conf").open("a") as settings:
+            settings.write("port = 5433\n")
+        subprocess.run(
+            [*run, binaries / "pg_ctl", "-D", copy, "-l", data.parent / "standby.log", "-w", "start"],
+            check=True, cwd="/", stdout=subprocess.DEVNULL,
+        )
+        try:
+            insert(connection, range(10_000, 25_000), 7)
+            connection.execute("UPDATE t SET n = n + 1 WHERE id % 2 = 0")
+            connection.execute("DELETE FROM t WHERE id % 5 = 0")
+            connection.execute("VACUUM t")
+            insert(connection, range(50_000, 60_000), 8)
+            connection.execute("INSERT INTO t VALUES (99, 1, NULL) ON CONFLICT (id) DO UPDATE SET emb = NULL")
+            connection.execute("CREATE INDEX second ON t USING mrl (emb mrlvec_cosine_ops)")
+            connection.execute("VACUUM t")
+            target = connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
+            where = {"host": server.environment["PGHOST"], "port": 5433, "user": "postgres", "dbname": "postgres"}
+            with psycopg.connect(autocommit=True, **where) as standby:
+                deadline = time.monotonic() + 120
+                while not standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (target,)).fetchone()[0]:
+                    assert time.monotonic() < deadline, (data.parent / "standby.log").read_text()[-2000:]
+                    time.sleep(0.05)
+                ask = "SELECT array_agg(id) FROM (SELECT id FROM t ORDER BY emb <#> %s::text::mrlvec LIMIT 20) s"
+                for vector in vectors(50, 9):
+                    asked = (literal(vector),)
+                    for session in [connection, standby]:
+                        session.execute("SET enable_seqscan = off")
+                    assert connection.execute(ask, asked).fetchone() == standby.execute(ask, asked).fetchone()
+                assert problems(standby) == []
+            log = (data.parent / "standby.log").read_text()
+            assert "inconsistent page" not in log
+        finally:
+            subprocess.run(
+                [*run, binaries / "pg_ctl", "-D", copy, "-m", "fast", "-w", "stop"], cwd="/", stdout=subprocess.DEVNULL
+            )
+
+
+def test_cancels_take_effect_soon(cluster):
+    """Within 250 ms, wherever they arrive; the index stays sound."""
+    server = cluster()
+    with server.connect() as connection:
+        make_table(connection, 20_000)
+        statements = [
+            "CREATE INDEX other ON t USING mrl (emb)",
+            "REINDEX INDEX t_emb",
+            "INSERT INTO t SELECT id + 1000000 + (random() * 1e12)::bigint, n, emb FROM t",
+            "SET enable_seqscan = off; SET enable_sort = off; SELECT count(*) FROM (SELECT id FROM t ORDER BY emb <#> (SELECT emb FROM t LIMIT 1)) s",
+            "DELETE FROM t WHERE id > 1000000",
+        ]
+        generator = random.Random(2)
+        slowest = 0
+        for round_number in range(30):
+            statement = statements[round_number % len(statements)]
+            begun = threading.Event()
+
+            def cancel():
+                begun.wait()
+                time.sleep(generator.uniform(0.001, 0.15))
+                cancel.at = time.monotonic()
+                connection.cancel()
+
+            cancel.at = None
+            thread = threading.Thread(target=cancel)
+            thread.start()
+            begun.set()
+            try:
+                connection.execute(statement)
+                thread.join()
+            except psycopg.errors.QueryCanceled:
+                slowest = max(slowest, time.monotonic() - cancel.at)
+                thread.join()
+            connection.execute("DROP INDEX IF EXISTS other")
+        assert problems(connection) == []
+        assert slowest <= 0.25, f"a cancel took {slowest:.3f} s"
+
+
+def test_damaged_pages_are_errors_or_go_unnoticed(cluster):
+    """Random bytes of the index's file flipped: an error, or visible rows; never a crash, never a hang."""
+    server = cluster("autovacuum = off")
+    data = Path(server.environment["PGDATA"])
+    generator = random.Random(4)
+    with server.connect() as connection:
+        make_table(connection, 6000)
+        connection.execute("CHECKPOINT")
+        path, size = connection.execute("SELECT pg_relation_filepath('t_emb'), pg_relation_size('t_emb')").fetchone()
+    server.control("stop", "-m", "fast")
+    sound = (data / path).read_bytes()
+    flips = 2000
+    for _ in range(20):
+        broken = bytearray(sound)
+        for _ in range(flips // 20):
+            broken[generator.randrange(size)] ^= 1 << generator.randrange(8)
+        with (data / path).open("r+b") as file:
+            file.write(broken)
+        server.control("start")
+        with server.connect() as connection:
+            backend = connection.info.backend_pid
+            connection.execute("SET statement_timeout = '30s'; SET enable_seqscan = off; SET enable_sort = off")
+            for vector in vectors(20, generator.randrange(1000)):
+                asked = literal(vector)
+                for statement in [
+                    f"SELECT id, emb <#> '{asked}' FROM t ORDER BY emb <#> '{asked}' LIMIT 100",
+                    f"INSERT INTO t VALUES ({generator.randrange(1 << 40)}, 0, '{asked}')",
+                    f"UPDATE t SET n = n + 1 WHERE id = {generator.randrange(6000)}",
+                ]:
+                    try:
+                        connection.execute(statement)
+                    except psycopg.errors.QueryCanceled:
+                        raise
+                    except psycopg.DatabaseError as error:
+                        assert error.sqlstate in ("XX001", "XX002", "58P01", "22000"), error
+            for statement in ["VACUUM t", "SELECT * FROM mrl_index_check('t_emb')"]:
+                try:
+                    connection.execute(statement)
+                except psycopg.DatabaseError as error:
+                    assert error.sqlstate in ("XX001", "XX002", "58P01", "22000"), error
+            assert connection.info.backend_pid == backend
+        server.control("stop", "-m", "immediate")
