@@ -9,6 +9,7 @@ use mrl_index::meta::Metric;
 use mrl_index::scan::Reranker;
 use mrl_vector::distance;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::index::insert::item_pointer;
 use crate::server::call::FromSql;
@@ -21,6 +22,9 @@ pub struct HeapReranker {
     fetch: *mut pg_sys::IndexFetchTableData,
     slot: *mut pg_sys::TupleTableSlot,
     snapshot: pg_sys::Snapshot,
+    table: pg_sys::Relation,
+    /// Blocks of the table below this one are there.
+    known_blocks: u64,
     column: i32,
     metric: Metric,
     query: Vec<f16>,
@@ -37,11 +41,37 @@ impl HeapReranker {
                 fetch: table::index_fetch_begin(relation),
                 slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 snapshot: (*scan).xs_snapshot,
+                table: relation,
+                known_blocks: 0,
                 column: (*(*index).rd_index).indkey.values.as_slice(1)[0].into(),
                 metric,
                 query,
             }
         }
+    }
+
+    /// That a TID leads to a place that the table has: a damaged one would end in an error of the
+    /// server's that names no index.
+    pub fn check(&mut self, tid: Tid) -> Result<(), SqlError> {
+        if tid >> 16 < self.known_blocks {
+            return Ok(());
+        }
+        // SAFETY: the table is open as long as the scan.
+        let blocks = unsafe {
+            pg_sys::RelationGetNumberOfBlocksInFork(self.table, pg_sys::ForkNumber::MAIN_FORKNUM)
+        };
+        self.known_blocks = blocks.into();
+        if tid >> 16 < self.known_blocks {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            Code::ERRCODE_INDEX_CORRUPTED,
+            format!(
+                "mrl index is damaged: it leads to block {} of the table, which is not there",
+                tid >> 16
+            ),
+        )
+        .hint("REINDEX it."))
     }
 
     /// Releases what is held of the table until the next row is read.
@@ -73,6 +103,7 @@ impl Reranker for HeapReranker {
     type Error = SqlError;
 
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
+        self.check(tid)?;
         // The table overwrites it with the place of the row's version that is seen.
         let mut pointer = item_pointer(tid);
         // SAFETY: the table, the snapshot and the slot live as long as the scan; the vector is used

@@ -7,6 +7,7 @@
 //! Locks are the server's: a buffer's content lock for a page, a heavyweight page lock, which nobody
 //! else takes on an index of ours, for a list. What an error leaves locked the server releases.
 
+use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr;
 
@@ -26,13 +27,15 @@ const DIRECTORY_LOCK: Block = NONE - 1;
 pub struct BufferStore {
     index: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
+    /// Blocks below this one are there.
+    known_blocks: Cell<Block>,
 }
 
 impl BufferStore {
     /// # Safety
     /// The relation is an index of ours and stays open as long as this value.
     pub unsafe fn new(index: pg_sys::Relation) -> Self {
-        Self { index, fork: pg_sys::ForkNumber::MAIN_FORKNUM }
+        Self { index, fork: pg_sys::ForkNumber::MAIN_FORKNUM, known_blocks: Cell::new(0) }
     }
 
     /// The pages of an unlogged index that it begins with after a crash.
@@ -40,7 +43,7 @@ impl BufferStore {
     /// # Safety
     /// As [`BufferStore::new`].
     pub unsafe fn initial(index: pg_sys::Relation) -> Self {
-        Self { index, fork: pg_sys::ForkNumber::INIT_FORKNUM }
+        Self { index, fork: pg_sys::ForkNumber::INIT_FORKNUM, known_blocks: Cell::new(0) }
     }
 
     /// Logs every page as it is.
@@ -52,9 +55,15 @@ impl BufferStore {
     }
 
     fn pin(&self, block: Block) -> Result<Buffer, SqlError> {
-        // That number would add a page.
+        // Number NONE would add a page; of others beyond the end the server's error tells no index.
         if block == NONE {
             return Err(damaged(block, "a pointer leads nowhere").into());
+        }
+        if block >= self.known_blocks.get() {
+            self.known_blocks.set(self.block_count()?);
+            if block >= self.known_blocks.get() {
+                return Err(damaged(block, "a pointer leads beyond the end").into());
+            }
         }
         // SAFETY: the relation is open; a block beyond its end is an error.
         let buffer = unsafe {

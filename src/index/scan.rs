@@ -145,6 +145,9 @@ unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
         Some(Rows::Near(rows, reranker)) => {
             let found = rows.next(&store, reranker)?;
             reranker.pause();
+            if let Some(tid) = found {
+                reranker.check(tid)?;
+            }
             (found, rows.counters)
         }
         Some(Rows::Any(tids)) => (tids.next(), Counters::default()),

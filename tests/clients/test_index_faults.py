@@ -48,7 +48,10 @@ class Cluster:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        while Path(f"/proc/{main}").exists() and " Z " not in Path(f"/proc/{main}/stat").read_text():
+        # A server that starts must not find the former one's process, dead or not.
+        deadline = time.monotonic() + 30
+        while any(Path(f"/proc/{process}").exists() for process in [*map(int, children), main]):
+            assert time.monotonic() < deadline, "a killed process is still there"
             time.sleep(0.01)
 
     def stop(self):
@@ -104,7 +107,6 @@ def write(cluster, worker, stop, acknowledged, seed):
     pool = [literal(vector) for vector in vectors(300, seed)]
     try:
         with cluster.connect() as connection:
-            own = {}
             while not stop.is_set():
                 number = worker * 10_000_000 + generator.randrange(2000)
                 vector = generator.choice(pool)
@@ -115,17 +117,17 @@ def write(cluster, worker, stop, acknowledged, seed):
                             "INSERT INTO t VALUES (%s, 0, %s::text::mrlvec) ON CONFLICT (id) DO UPDATE SET emb = excluded.emb",
                             (number, vector),
                         )
-                        own[number] = vector
+                        acknowledged.pop(("?", number))
+                        acknowledged[number] = vector
                     case 5 | 6 | 7:
                         connection.execute("UPDATE t SET n = n + 1 WHERE id = %s", (number,))
                     case 8:
                         acknowledged["?", number] = True
                         connection.execute("DELETE FROM t WHERE id = %s", (number,))
-                        own.pop(number, None)
+                        acknowledged.pop(("?", number))
+                        acknowledged[number] = None
                     case 9:
                         connection.execute("SELECT id FROM t ORDER BY emb <#> %s::text::mrlvec LIMIT 5", (vector,))
-                acknowledged.pop(("?", number), None)
-                acknowledged[number] = own.get(number)
     except psycopg.OperationalError:
         pass
 

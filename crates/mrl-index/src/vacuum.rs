@@ -156,7 +156,15 @@ impl<S: PageStore> Pass<'_, S> {
                     RowEntry::of(&page, slot, self.shape).tid()
                 };
                 let number = group.reference_number(slot);
-                let own = number.and_then(|number| living.get_mut(&number));
+                let mut own = number.and_then(|number| living.get_mut(&number));
+                // A crash came between a promotion and the end of the reference.
+                if let (Some(number), Some(own)) = (number, &mut own)
+                    && let Some(place) = own.iter().position(|other| *other == tid)
+                {
+                    own.swap_remove(place);
+                    gone.insert((number, tid));
+                    deleted.kept -= 1;
+                }
                 let is_marked = rows.referenced() >> (slot % ROWS) & 1 == 1;
                 if !is_dead(tid) {
                     deleted.kept += 1;
