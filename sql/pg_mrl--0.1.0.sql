@@ -424,6 +424,62 @@ CREATE FUNCTION mrl_scan_stats(
     ROWS 1;
 COMMENT ON FUNCTION mrl_scan_stats() IS 'what this session''s latest scan of an mrl index has done';
 
+-- Runs as the caller, with the caller's privileges and row-level security: it sees no more than queries do.
+CREATE FUNCTION mrl_recall(
+    index regclass, sample integer DEFAULT 100, k integer DEFAULT 10, dim integer DEFAULT NULL,
+    OUT recall double precision, OUT index_milliseconds double precision, OUT exact_milliseconds double precision
+) LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    schema text := (SELECT pg_namespace.nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'pg_mrl');
+    names text[] := '{enable_seqscan,enable_sort,enable_indexscan,enable_bitmapscan}';
+    former text[] := ARRAY(SELECT current_setting(name) FROM unnest(names) WITH ORDINALITY AS n(name, place) ORDER BY place);
+    ordered text; query_type text; query record; started timestamptz; near double precision[]; exact double precision[];
+    sampled bigint := 0; hits bigint := 0; wanted bigint := 0; index_time interval := '0'; exact_time interval := '0';
+    value text;
+BEGIN
+    -- The statement that the index answers: its expression, its operator, its condition.
+    SELECT format('SELECT array_agg(distance) FROM (SELECT %1$s OPERATOR(%2$I.%3$s) $1::%4$s AS distance FROM %5$s %6$s ORDER BY %1$s OPERATOR(%2$I.%3$s) $1::%4$s LIMIT %7$s) nearest',
+            pg_get_indexdef(i.indexrelid, 1, false), n.nspname, o.oprname, format_type(o.oprright, NULL), i.indrelid::regclass,
+            coalesce('WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''), k),
+        format('SELECT (%1$s)::text AS vector FROM %2$s WHERE %1$s IS NOT NULL %3$s ORDER BY random() LIMIT %4$s',
+            CASE WHEN dim IS NULL THEN pg_get_indexdef(i.indexrelid, 1, false)
+                 ELSE format('%1$I.l2_normalize(%1$I.subvector(%2$s, 1, %3$s))', schema, pg_get_indexdef(i.indexrelid, 1, false), dim) END,
+            i.indrelid::regclass, coalesce('AND (' || pg_get_expr(i.indpred, i.indrelid) || ')', ''), sample)
+        INTO ordered, query_type
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'mrl'
+        JOIN pg_opclass k ON k.oid = i.indclass[0] JOIN pg_amop m ON m.amopfamily = k.opcfamily AND m.amopstrategy = 1
+        JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+        WHERE i.indexrelid = index;
+    IF ordered IS NULL THEN
+        RAISE EXCEPTION '"%" is not an mrl index', index USING ERRCODE = 'wrong_object_type';
+    END IF;
+    FOR query IN EXECUTE query_type LOOP
+        PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
+            set_config('enable_indexscan', 'on', true);
+        started := clock_timestamp();
+        EXECUTE ordered INTO near USING query.vector;
+        index_time := index_time + (clock_timestamp() - started);
+        PERFORM set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true),
+            set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
+        started := clock_timestamp();
+        EXECUTE ordered INTO exact USING query.vector;
+        exact_time := exact_time + (clock_timestamp() - started);
+        sampled := sampled + 1;
+        wanted := wanted + coalesce(cardinality(exact), 0);
+        hits := hits + (SELECT count(*) FROM unnest(near) distance WHERE distance <= exact[cardinality(exact)]);
+    END LOOP;
+    FOR value IN 1 .. cardinality(names) LOOP
+        PERFORM set_config(names[value::int], former[value::int], true);
+    END LOOP;
+    recall := hits / nullif(wanted, 0)::double precision;
+    index_milliseconds := extract(epoch FROM index_time) * 1000 / nullif(sampled, 0);
+    exact_milliseconds := extract(epoch FROM exact_time) * 1000 / nullif(sampled, 0);
+END
+$function$;
+COMMENT ON FUNCTION mrl_recall(regclass, integer, integer, integer) IS 'share of the k nearest rows that an mrl index finds, and milliseconds, for some of the table''s own rows as queries, at dim leading dimensions (NULL: all)';
+
 REVOKE ALL ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) FROM PUBLIC;
 
 -- The encoder -----------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ impl Sample {
                 return Err(error);
             }
             let read = read as u64 + 1;
-            if read == BLOCKS_TO_COUNT.min(blocks.into()) || read % BLOCKS_TO_COUNT == 0 {
+            if read == BLOCKS_TO_COUNT.min(blocks.into()) || read.is_multiple_of(BLOCKS_TO_COUNT) {
                 let rows = reader.rows() as f64 / read as f64 * f64::from(blocks);
                 let count = lists.unwrap_or_else(|| build::lists_for(rows));
                 wanted = (count, build::sample_for(count));

@@ -177,6 +177,7 @@ pub unsafe extern "C-unwind" fn amoptions(
     validate: bool,
 ) -> *mut pg_sys::bytea {
     let string = pg_sys::relopt_type::RELOPT_TYPE_STRING;
+    #[allow(clippy::needless_update, reason = "release 18 has a field more")]
     let element = |name: &'static CStr, offset: usize| pg_sys::relopt_parse_elt {
         optname: name.as_ptr(),
         opttype: string,

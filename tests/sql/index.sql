@@ -85,6 +85,17 @@ SELECT index, rounds, lists_probed > 0 AS lists, codes_scored >= codes_finished 
 SELECT format_version, dimensions, coarse_dims, keeps_vectors, lists, rows, null_rows, zero_rows FROM mrl_index_info('rows_cosine');
 SELECT * FROM mrl_index_check('rows_emb', true) UNION ALL SELECT * FROM mrl_index_check('rows_cosine', true) UNION ALL SELECT * FROM mrl_index_check('rows_l2', true);
 SELECT (refused($$SELECT * FROM mrl_index_info('rows_pkey')$$)).*;
+SELECT recall >= 0.9 AS found, index_milliseconds > 0 AS index, exact_milliseconds > 0 AS exact FROM mrl_recall('rows_emb', 20);
+SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 20, 5, 8);
+SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
+SHOW enable_seqscan;
+-- They tell about rows that row-level security may hide.
+CREATE ROLE nobody_special;
+SET ROLE nobody_special;
+SELECT (refused($$SELECT * FROM mrl_index_info('rows_emb')$$)).code;
+SELECT (refused($$SELECT * FROM mrl_index_check('rows_emb')$$)).code;
+RESET ROLE;
+DROP ROLE nobody_special;
 
 -- Rescans in a lateral join, cursors, prepared plans.
 SELECT count(*) FROM (SELECT made(i, 24) AS query FROM generate_series(1, 20) i) asked,

@@ -19,7 +19,7 @@
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
-//! | [`insert`], [`split`] | one row more, and what follows when a list is full |
+//! | [`insert`], [`split`], [`chain`] | one row more, and what follows when a list is full |
 //! | [`query`], [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
@@ -28,6 +28,7 @@
 
 pub mod block;
 pub mod build;
+pub mod chain;
 pub mod check;
 pub mod codec;
 pub mod codes;
@@ -41,6 +42,7 @@ pub mod memory;
 pub mod meta;
 pub mod page;
 pub mod query;
+mod queue;
 pub mod scan;
 pub mod shape;
 pub mod split;

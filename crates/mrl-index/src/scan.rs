@@ -22,6 +22,7 @@ use crate::group::{self, Group, References, RowEntry, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::query::Query;
+use crate::queue::{Exact, Queue, Waiting};
 use crate::store::PageStore;
 
 /// How many lists the first round probes.
@@ -165,102 +166,6 @@ struct Probed {
     taken_to: Option<Place>,
     /// Whether rows remain.
     more: bool,
-}
-
-/// A row that waits for its exact distance.
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    upper: f32,
-    tid: Tid,
-    copy: Block,
-    slot: u16,
-}
-
-/// A row with its exact distance.
-#[derive(Debug, Clone, Copy)]
-struct Exact {
-    distance: f64,
-    tid: Tid,
-}
-
-impl Ord for Exact {
-    /// The greatest is the nearest; of equally near ones the first TID.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.distance.total_cmp(&self.distance).then(other.tid.cmp(&self.tid))
-    }
-}
-
-impl PartialOrd for Exact {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Exact {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Exact {}
-
-/// The rows that wait: the best few in order, the others as they come. Most of them are never asked
-/// for, and a heap of all would cost more than their scores did.
-#[derive(Debug, Default)]
-struct Queue {
-    /// In order, the best last.
-    near: Vec<Waiting>,
-    /// None of them is better than any in `near`.
-    far: Vec<Waiting>,
-}
-
-impl Queue {
-    /// How many are put in order at once, the first time.
-    const AT_ONCE: usize = 128;
-
-    fn add(&mut self, waiting: Vec<Waiting>) {
-        let former = std::mem::replace(&mut self.far, waiting);
-        self.far.extend(former);
-        self.far.append(&mut self.near);
-        self.sort(Self::AT_ONCE);
-    }
-
-    fn sort(&mut self, count: usize) {
-        let better = |a: &Waiting, b: &Waiting| b.upper.total_cmp(&a.upper).then(a.tid.cmp(&b.tid));
-        let count = count.min(self.far.len());
-        if count == 0 {
-            return;
-        }
-        if count < self.far.len() {
-            self.far.select_nth_unstable_by(count, better);
-        }
-        // The best are moved to the end, which is then cut off.
-        let rest = self.far.split_off(count);
-        self.near = std::mem::replace(&mut self.far, rest);
-        self.near.sort_unstable_by(|a, b| better(b, a));
-    }
-
-    fn best(&self) -> Option<f32> {
-        self.near.last().map(|waiting| waiting.upper)
-    }
-
-    fn pop(&mut self) -> Option<Waiting> {
-        let best = self.near.pop();
-        if self.near.is_empty() {
-            // Who has asked for so many asks for many more.
-            self.sort((self.far.len() / 4).max(Self::AT_ONCE));
-        }
-        best
-    }
-
-    fn is_empty(&self) -> bool {
-        self.near.is_empty()
-    }
-
-    fn clear(&mut self) {
-        self.near.clear();
-        self.far.clear();
-    }
 }
 
 /// What comes after the vectors.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::ROWS;
+use crate::chain;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
@@ -288,7 +289,7 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
             continue;
         }
         let list = list as ListId;
-        used.extend(split::pages_of(store, shape, list, entry.head)?);
+        used.extend(chain::pages_of(store, shape, list, entry.head)?);
         swept.rows += match entry.state {
             State::Live => rows_of(store, shape, list, entry.head)?,
             _ => 0,
@@ -309,11 +310,11 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
         let _list_lock = store.lock_list(list, ListLock::Exclusive)?;
         let entry = directory.entries.get(list as usize).filter(|entry| entry.state == State::Live);
         let is_linked = match entry {
-            Some(entry) => split::pages_of(store, shape, list, entry.head)?.contains(&block),
+            Some(entry) => chain::pages_of(store, shape, list, entry.head)?.contains(&block),
             None => false,
         };
         if !is_linked {
-            split::free(store, &[block])?;
+            chain::free(store, &[block])?;
             swept.free += 1;
         }
     }
