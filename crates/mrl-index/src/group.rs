@@ -55,6 +55,7 @@ impl<'a> Group<'a> {
     }
 
     /// Slots below this one have been used.
+    #[inline]
     pub fn rows(&self) -> usize {
         get_u16(self.body, 18).into()
     }
@@ -86,11 +87,13 @@ impl<'a> Group<'a> {
         get_u32(self.body, GROUP_POINTERS + 4 * (self.shape.row_pages + index))
     }
 
+    #[inline]
     pub fn blocks(&self) -> usize {
         self.rows().div_ceil(ROWS)
     }
 
     /// A block of 32 rows.
+    #[inline]
     pub fn block(&self, index: usize) -> RowBlock<'a> {
         let start = self.shape.first_block + index * self.shape.block_bytes;
         RowBlock {
@@ -137,35 +140,43 @@ const TERMS: usize = SCALES + 2 * ROWS;
 const SHARES: usize = TERMS + 2 * ROWS;
 
 impl<'a> RowBlock<'a> {
+    #[inline]
     pub fn codes(&self) -> &'a Codes {
         self.bytes.first_chunk().unwrap_or(&[0; BLOCK_BYTES])
     }
 
+    #[inline]
     pub fn scales(&self) -> &'a [[u8; 2]] {
         self.bytes[SCALES..TERMS].as_chunks().0
     }
 
+    #[inline]
     pub fn terms(&self) -> &'a [[u8; 2]] {
         self.bytes[TERMS..SHARES].as_chunks().0
     }
 
     /// The prefixes' shares at an inner border.
+    #[inline]
     pub fn shares(&self, border: usize) -> &'a [u8] {
         &self.bytes[SHARES + border * ROWS..][..ROWS]
     }
 
+    #[inline]
     fn tail(&self) -> usize {
         SHARES + self.borders * ROWS
     }
 
+    #[inline]
     pub fn frame(&self) -> ListId {
         get_u32(self.bytes, self.tail())
     }
 
+    #[inline]
     pub fn live(&self) -> u32 {
         get_u32(self.bytes, self.tail() + 4)
     }
 
+    #[inline]
     pub fn referenced(&self) -> u32 {
         get_u32(self.bytes, self.tail() + 8)
     }
@@ -263,6 +274,7 @@ pub fn set_marks(body: &mut Body, slot: usize, live: bool, referenced: bool, sha
 }
 
 /// A row's place on its row page.
+#[inline]
 pub fn entry_offset(slot: usize, shape: &Shape) -> usize {
     TAG_BYTES + slot % shape.rows_on_page * shape.entry_bytes
 }
@@ -272,25 +284,30 @@ pub fn entry_offset(slot: usize, shape: &Shape) -> usize {
 pub struct RowEntry<'a>(pub &'a [u8]);
 
 impl<'a> RowEntry<'a> {
+    #[inline]
     pub fn of(body: &'a Body, slot: usize, shape: &Shape) -> Self {
         Self(&body[entry_offset(slot, shape)..][..shape.entry_bytes])
     }
 
+    #[inline]
     pub fn tid(&self) -> Tid {
         get_tid(self.0)
     }
 
     /// The scale of a later layer, 1 being the first.
+    #[inline]
     pub fn scale(&self, layer: usize) -> f32 {
         wide([self.0[TID_BYTES + 2 * (layer - 1)], self.0[TID_BYTES + 2 * layer - 1]])
     }
 
     /// All but the TID.
+    #[inline]
     pub fn code(&self) -> &'a [u8] {
         &self.0[TID_BYTES..]
     }
 }
 
+#[inline]
 pub fn get_tid(bytes: &[u8]) -> Tid {
     u64::from(get_u32(bytes, 0)) << 16 | u64::from(get_u16(bytes, 4))
 }

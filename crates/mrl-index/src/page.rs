@@ -109,10 +109,12 @@ pub fn damaged(block: Block, what: &'static str) -> Damage {
     Damage { block, problem: Problem::Content(what) }
 }
 
+#[inline]
 pub fn get_u16(body: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes(array(body, offset))
 }
 
+#[inline]
 pub fn get_u32(body: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(array(body, offset))
 }
@@ -125,6 +127,7 @@ pub fn put(body: &mut [u8], offset: usize, bytes: &[u8]) {
     body[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
 
+#[inline]
 fn array<const N: usize>(body: &[u8], offset: usize) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(&body[offset..offset + N]);

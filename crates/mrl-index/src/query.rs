@@ -12,7 +12,6 @@ use crate::encode::{Encoder, widened};
 use crate::group::{RowBlock, RowEntry, factors, wide};
 use crate::layers::LEADING;
 use crate::meta::Metric;
-use crate::shape::MOST_DIMENSIONS;
 
 /// How a row's score is made from its inner product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,9 +26,6 @@ enum Scale {
     /// (none for the first layer) and after (none for the last), by how much of the layer is in it.
     Between(Option<usize>, Option<usize>, f32),
 }
-
-/// Words of the later layers' codes, at most.
-const MOST_WORDS: usize = MOST_DIMENSIONS.div_ceil(64);
 
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 const UNKNOWN: f32 = f32::MAX;
@@ -85,8 +81,9 @@ pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
     tables: Tables,
-    leading_length: f32,
-    leading_dimensions: usize,
+    /// By what a scale of layer 0 is multiplied for the deviation of its error.
+    leading_error: f32,
+    leading_share: f32,
     later: Vec<Later>,
     /// Of all later layers, one after another: every layer but the last fills whole words.
     planes: Vec<Planes>,
@@ -128,8 +125,11 @@ impl Query {
         Self {
             metric: encoder.metric,
             tables: Tables::new(&leading),
-            leading_length,
-            leading_dimensions: layers.range(0).len(),
+            leading_share: (leading_length
+                / kernels::squared_norm(vector).sqrt().max(f32::MIN_POSITIVE))
+            .powi(2)
+            .min(1.0),
+            leading_error: factors(1.0, 0, layers.range(0).len()).error * leading_length,
             later,
             planes,
             later_bytes,
@@ -150,6 +150,7 @@ impl Query {
     }
 
     /// The scores of a block's rows by layer 0 alone.
+    #[inline]
     pub fn score_block(&self, block: RowBlock, base: f32) -> [f32; ROWS] {
         let products = self.tables.scan(block.codes());
         let scales = block.scales();
@@ -176,6 +177,7 @@ impl Query {
     }
 
     /// By what a row's inner product is multiplied; 0 where its prefix is all but zero.
+    #[inline]
     pub fn inverse_length(&self, block: RowBlock, row: usize) -> f32 {
         let share = |border: usize| f32::from(block.shares(border)[row]) / 255.0;
         let share = match self.scale {
@@ -192,16 +194,28 @@ impl Query {
     }
 
     /// The squared error of layer 0's estimate of a row with this scale.
+    #[inline]
     pub fn leading_error_squared(&self, scale: f32) -> f32 {
-        let error = factors(scale, 0, self.leading_dimensions).error * self.leading_length;
+        let error = scale * self.leading_error;
         error * error
     }
 
+    /// The share of the query's squared length that layer 0 has.
+    pub fn leading_share(&self) -> f32 {
+        self.leading_share
+    }
+
+    /// Memory for [`Query::later`].
+    pub fn room(&self) -> Vec<BitSums> {
+        vec![BitSums::default(); self.planes.len()]
+    }
+
     /// What the later layers add to an inner product, and their squared error.
-    pub fn later(&self, entry: RowEntry) -> (f32, f32) {
+    /// `sums` is memory that is used again from row to row: [`Query::room`].
+    #[inline]
+    pub fn later(&self, entry: RowEntry, sums: &mut [BitSums]) -> (f32, f32) {
         let code = &entry.code()[2 * (self.layers - 1)..][..self.later_bytes];
-        let mut sums = [BitSums::default(); MOST_WORDS];
-        let mut sums = &mut sums[..self.planes.len()];
+        let mut sums = sums;
         kernels::weighted_bits(code, &self.planes, sums);
         let (mut sum, mut squared) = (0.0, 0.0);
         for (i, later) in self.later.iter().enumerate() {

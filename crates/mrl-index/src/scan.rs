@@ -101,15 +101,17 @@ pub trait Reranker {
 mod tuning {
     /// Lists that the first round probes of `lists`.
     pub fn probes(lists: usize) -> usize {
-        let wanted = 3.0 * (lists as f64).sqrt();
-        (wanted.ceil() as usize).clamp(8.min(lists.max(1)), lists.max(1))
+        // Nearly a constant: of more lists each is smaller in extent, and lies nearer to what it is near to.
+        let wanted = 28.0 + 0.5 * (lists as f64).sqrt();
+        (wanted as usize).min(lists.max(1))
     }
-    /// Rows that go on from layer 0 in the first round, of `rows` probed.
-    pub fn funnel(rows: usize) -> usize {
-        (rows / 6).max(500)
+    /// Rows that go on from layer 0 in the first round, of `rows` probed, where layer 0 has `share` of the
+    /// query's squared length: the more it says, the fewer have to.
+    pub fn funnel(rows: usize, share: f32) -> usize {
+        ((rows as f32 * 0.2 * (1.0 - share) * (1.0 - share)) as usize).max(400)
     }
     /// Deviations of an estimate's error.
-    pub const EPSILON: f32 = 1.5;
+    pub const EPSILON: f32 = 2.0;
     /// Of the rows that went on, one in so many may be returned before the next round.
     pub const RETURNED_SHARE: usize = 10;
     /// By what lists and rows grow from round to round.
@@ -329,7 +331,10 @@ impl Scan {
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
-            () if first => tuning::funnel(self.probed.len() * crate::build::ROWS_A_LIST),
+            () if first => tuning::funnel(
+                self.probed.len() * crate::build::ROWS_A_LIST,
+                self.query.leading_share(),
+            ),
             () => self.funnel * tuning::GROWTH,
         };
         self.quota = self.returned + (self.funnel / tuning::RETURNED_SHARE) as u64;
@@ -455,6 +460,7 @@ impl Scan {
         };
         let candidates = &round.candidates;
         let mut waiting = Vec::with_capacity(candidates.len());
+        let mut sums = self.query.room();
         let mut rest = candidates.as_slice();
         while let Some(first) = rest.first() {
             store.check_interrupts()?;
@@ -480,7 +486,7 @@ impl Scan {
                 let upper = if epsilon == f32::INFINITY {
                     f32::INFINITY
                 } else {
-                    let (more, squared) = self.query.later(entry);
+                    let (more, squared) = self.query.later(entry, &mut sums);
                     let deviation =
                         (self.query.leading_error_squared(group::wide(candidate.scale)) + squared)
                             .sqrt();
