@@ -61,6 +61,10 @@ test-sql: server demo-model ## regression tests: tests/sql against tests/expecte
 test-clients: server demo-model build/venv/requirements ## tests through real clients, and the README's SQL
 	$(STEP) "Client tests" tests/run-clients
 
+.PHONY: torture
+torture: server demo-model build/venv/requirements ## kill -9 of a cluster under writers, CYCLES times (200)
+	$(STEP) "Killing a cluster under writers" env CYCLES=$(or $(CYCLES),200) tests/run-clients -k killed_under_writers
+
 .PHONY: test-nomic
 test-nomic: folder ## nomic's golden values, with the model installed in MODEL_DIR
 	@test -f '$(NOMIC)/model.safetensors' || { printf '%s\n' 'there is no model in $(NOMIC)' \
@@ -78,6 +82,13 @@ lint: deps build/tools/bin/cargo-deny ## formatting, clippy, dependencies' licen
 bench: server demo-model ## benchmarks; the figures are in docs/performance.md
 	$(STEP) "Benchmarks of the crates" $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --workspace
 	$(STEP) "Benchmarks through SQL" $(CLUSTER) with bench "shared_buffers = '1GB'" -- bench/run
+
+.PHONY: bench-index
+bench-index: server demo-model build/venv/requirements ## the index beside pgvector's, where it is installed: SET=a or b, MEASURE=search …
+	@mkdir -p build/bench
+	$(STEP) "Making the data" $(CLUSTER) with data "shared_buffers = '256MB'" -- $(PYTHON) bench/data.py $(if $(filter b,$(SET)),synthetic,texts)
+	$(STEP) "Measuring" $(CLUSTER) with bench "shared_buffers = '6GB'" "max_wal_size = '20GB'" -- \
+	  $(PYTHON) bench/index.py $(or $(MEASURE),search) --set $(or $(SET),a) --pgvector
 
 ## --- installing ---------------------------------------------------------------------------
 

@@ -89,7 +89,8 @@ def clusters(rows=1_000_000, dimensions=768, seed=7):
 
 
 def synthetic():
-    HOME.mkdir(parents=True, exist_ok=True)
+    if (HOME / "synthetic-clusters.npy").exists():
+        return
     vectors, cluster = clusters()
     np.save(HOME / "synthetic.npy", vectors)
     np.save(HOME / "synthetic-clusters.npy", cluster)

@@ -268,9 +268,13 @@ def grown(connection, arguments, vectors, queries, cluster):
     arguments.pgvector = False
     made(connection, arguments, vectors, cluster)
     width = vectors.shape[1]
+    connection.execute("CREATE INDEX ON ours (id)")
     connection.execute(f"CREATE TABLE grown (id int, cluster int, touched int, emb mrlvec({width}))")
     connection.execute("CREATE INDEX grown_index ON grown USING mrl (emb)")
-    connection.execute("INSERT INTO grown SELECT * FROM ours ORDER BY id; ANALYZE grown")
+    # Many transactions, as tables grow: what a split leaves is used again once they have ended.
+    for start in range(0, len(vectors), 1000):
+        connection.execute(f"INSERT INTO grown SELECT * FROM ours WHERE id >= {start} AND id < {start + 1000}")
+    connection.execute("ANALYZE grown")
     size = connection.execute("SELECT pg_relation_size('grown_index')").fetchone()[0] / len(vectors)
     print(f"grown: {size:.1f} bytes a row", flush=True)
     prepare(connection, "grown", "mrlvec")

@@ -271,6 +271,13 @@ impl PageStore for BufferStore {
         Ok(())
     }
 
+    fn publish_offers(&self) -> Result<(), SqlError> {
+        // The free-space map is a tree whose upper pages only this brings up to date.
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::IndexFreeSpaceMapVacuum(self.index) };
+        Ok(())
+    }
+
     fn lock_list(&self, list: ListId, lock: ListLock) -> Result<HeavyLock, SqlError> {
         let mode = match lock {
             ListLock::Shared => pg_sys::ShareLock,

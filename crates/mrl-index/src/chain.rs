@@ -240,7 +240,7 @@ pub fn free<S: PageStore>(store: &S, pages: &[Block]) -> Result<(), S::Error> {
             store.offer(*block)?;
         }
     }
-    Ok(())
+    store.publish_offers()
 }
 
 /// All pages of a list.

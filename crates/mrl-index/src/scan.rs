@@ -113,9 +113,10 @@ mod tuning {
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
     /// Of the rows that went on, one in so many may be returned before the next round.
-    pub const RETURNED_SHARE: usize = 10;
-    /// By what lists and rows grow from round to round.
-    pub const GROWTH: usize = 4;
+    pub const RETURNED_SHARE: usize = 64;
+    /// By what the lists and the rows that go on grow from round to round.
+    pub const MORE_LISTS: usize = 2;
+    pub const MORE_ROWS: usize = 4;
 }
 /// How many lists the first round of a scan probes of so many, where nothing else is said.
 pub fn probes_for(lists: usize) -> usize {
@@ -317,9 +318,13 @@ impl Scan {
         let all = self.ranked.len();
         let first = self.counters.rounds == 0;
         let lists = match self.steering.probes {
-            _ if !first => self.probed.len().max(1) * tuning::GROWTH,
+            _ if !first => self.probed.len().max(1) * tuning::MORE_LISTS,
             Probes::All => all,
             Probes::Lists(lists) => lists,
+            // A shorter query tells less about which lists are near, and scores their rows for less.
+            Probes::Auto if self.query.vector.len() < self.directory.meta.coarse_dimensions => {
+                2 * tuning::probes(all)
+            }
             Probes::Auto => tuning::probes(all),
         };
         let new = lists.min(all).saturating_sub(self.probed.len());
@@ -335,7 +340,7 @@ impl Scan {
                 self.probed.len() * crate::build::ROWS_A_LIST,
                 self.query.leading_share(),
             ),
-            () => self.funnel * tuning::GROWTH,
+            () => self.funnel * tuning::MORE_ROWS,
         };
         self.quota = self.returned + (self.funnel / tuning::RETURNED_SHARE) as u64;
         let mut round = Round::default();

@@ -47,6 +47,9 @@ pub trait PageStore {
     /// Tells that a free page may be handed out again.
     fn offer(&self, block: Block) -> Result<(), Self::Error>;
 
+    /// Tells that pages were offered: they need not be found before.
+    fn publish_offers(&self) -> Result<(), Self::Error>;
+
     fn lock_list(&self, list: ListId, lock: ListLock) -> Result<Self::Lock<'_>, Self::Error>;
     /// The lock that whoever adds lists holds; nothing where another has it and `wait` is false.
     fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Self::Error>;

@@ -1,0 +1,88 @@
+"""The index against exact answers, and under snapshots that other sessions' work must not disturb."""
+
+import numpy as np
+import pytest
+
+DIMENSIONS = 20
+OPERATORS = {"<#>": "mrlvec_ip_ops", "<=>": "mrlvec_cosine_ops", "<->": "mrlvec_l2_ops"}
+
+
+def literal(vector):
+    return "[" + ",".join(f"{x:.3f}" for x in vector) + "]"
+
+
+def fill(connection, table, rows, seed=1):
+    """Vectors in clusters; among them equal ones, zeros and NULLs."""
+    generator = np.random.default_rng(seed)
+    centres = generator.standard_normal((8, DIMENSIONS))
+    made = centres[generator.integers(8, size=rows)] + 0.5 * generator.standard_normal((rows, DIMENSIONS))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id int, emb mrlvec({DIMENSIONS}))")
+    with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
+        for i, vector in enumerate(made):
+            value = {0: None, 1: literal(np.zeros(DIMENSIONS)), 2: literal(made[0])}.get(i % 40, literal(vector))
+            copy.write_row((seed * 1_000_000 + i, value))
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_exact_settings_give_the_sequential_scans_answer(connection, operator):
+    """10,000 queries over the classes, of random dimension where the operator allows it; distances compared."""
+    table = f"exact_{OPERATORS[operator]}"
+    fill(connection, table, 600)
+    connection.execute(f"CREATE INDEX ON {table} USING mrl (emb {OPERATORS[operator]}) WITH (lists = 4)")
+    connection.execute("SET mrl.probes = 'all'; SET mrl.epsilon = 'exact'")
+    connection.execute(
+        f"PREPARE near(mrlvec) AS SELECT array_agg(d) FROM (SELECT emb {operator} $1 AS d FROM {table} ORDER BY emb {operator} $1 LIMIT 25) s"
+    )
+    connection.execute("SET plan_cache_mode = force_custom_plan")
+    generator = np.random.default_rng(4)
+    for batch in range(34):
+        queries = []
+        for _ in range(100):
+            dimensions = DIMENSIONS if operator == "<->" else int(generator.integers(1, DIMENSIONS + 6))
+            queries.append(literal(generator.standard_normal(dimensions)))
+        answers = []
+        for by_index in [True, False]:
+            connection.execute(f"SET enable_indexscan = {by_index}; SET enable_seqscan = {not by_index}; SET enable_sort = {not by_index}")
+            answers.append([connection.execute(f"EXECUTE near('{query}')").fetchone()[0] for query in queries])
+        for query, found, expected in zip(queries, *answers, strict=True):
+            assert np.array_equal(found, expected, equal_nan=True), (batch, query)
+
+
+def test_a_snapshot_sees_the_same_rows_while_others_write(connection, new_connection):
+    """REPEATABLE READ through splits, deletions and vacuum of other sessions."""
+    fill(connection, "seen", 3000)
+    connection.execute("CREATE INDEX seen_emb ON seen USING mrl (emb)")
+    reader = new_connection()
+    ask = f"SELECT array_agg(id ORDER BY id) FROM (SELECT id FROM seen ORDER BY emb <#> '{literal(np.ones(DIMENSIONS))}') s"
+    for level in ["REPEATABLE READ", "SERIALIZABLE"]:
+        reader.execute(f"BEGIN ISOLATION LEVEL {level}; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+        before = reader.execute(ask).fetchone()[0]
+        seed = 2 if level == "SERIALIZABLE" else 3
+        fill(connection, "seen", 4000, seed)
+        connection.execute("DELETE FROM seen WHERE id % 7 = 0")
+        connection.execute("VACUUM seen")
+        fill(connection, "seen", 4000, seed + 10)
+        assert reader.execute(ask).fetchone()[0] == before
+        reader.execute("COMMIT")
+    assert connection.execute("SELECT count(*) FROM mrl_index_check('seen_emb', true)").fetchone()[0] == 0
+    connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+    rows = connection.execute(ask).fetchone()[0]
+    connection.execute("RESET enable_seqscan; RESET enable_sort")
+    assert rows == connection.execute("SELECT array_agg(id ORDER BY id) FROM seen").fetchone()[0]
+
+
+def test_a_scan_goes_on_while_rows_are_deleted_and_vacuumed(connection, new_connection):
+    """A cursor opened before keeps its snapshot; each of its rows comes once."""
+    fill(connection, "walked", 4000)
+    connection.execute("CREATE INDEX walked_emb ON walked USING mrl (emb)")
+    reader = new_connection()
+    reader.execute("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+    reader.execute(f"DECLARE c CURSOR FOR SELECT id FROM walked ORDER BY emb <#> '{literal(np.ones(DIMENSIONS))}'")
+    found = [row[0] for row in reader.execute("FETCH 10 FROM c").fetchall()]
+    connection.execute("DELETE FROM walked WHERE id % 3 = 0")
+    connection.execute("VACUUM walked")
+    fill(connection, "walked", 6000, 5)
+    connection.execute("VACUUM walked")
+    found += [row[0] for row in reader.execute("FETCH ALL FROM c").fetchall()]
+    assert len(found) == 4000
+    assert len(set(found)) == 4000
