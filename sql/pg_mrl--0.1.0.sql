@@ -449,7 +449,7 @@ BEGIN
             i.indrelid::regclass, coalesce('AND (' || pg_get_expr(i.indpred, i.indrelid) || ')', ''), sample)
         INTO ordered, query_type
         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'mrl'
-        JOIN pg_opclass k ON k.oid = i.indclass[0] JOIN pg_amop m ON m.amopfamily = k.opcfamily AND m.amopstrategy = 1
+        JOIN pg_opclass opclass ON opclass.oid = i.indclass[0] JOIN pg_amop m ON m.amopfamily = opclass.opcfamily AND m.amopstrategy = 1
         JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
         WHERE i.indexrelid = index;
     IF ordered IS NULL THEN

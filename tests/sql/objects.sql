@@ -26,7 +26,8 @@ ORDER BY proc.oid::regprocedure::text COLLATE "C";
 
 SELECT count(*) FROM pg_proc proc JOIN object ON object.classid = 'pg_proc'::regclass AND object.objid = proc.oid
 WHERE proc.prosecdef OR proc.proleakproof
-   OR proc.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') AND proc.prokind <> 'a';
+   OR proc.prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') AND proc.prokind <> 'a'
+      AND proc.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}';
 
 -- No operator or function whose arguments are all built-in types may take one of pgvector's names:
 -- both extensions have to load into one schema. The names that remain are our own.

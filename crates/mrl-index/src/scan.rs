@@ -114,6 +114,8 @@ mod tuning {
     pub const EPSILON: f32 = 2.0;
     /// Of the rows that went on, one in so many may be returned before the next round.
     pub const RETURNED_SHARE: usize = 64;
+    /// But so many in any case.
+    pub const LEAST_RETURNED: usize = 20;
     /// By what the lists and the rows that go on grow from round to round.
     pub const MORE_LISTS: usize = 2;
     pub const MORE_ROWS: usize = 4;
@@ -342,7 +344,8 @@ impl Scan {
             ),
             () => self.funnel * tuning::MORE_ROWS,
         };
-        self.quota = self.returned + (self.funnel / tuning::RETURNED_SHARE) as u64;
+        self.quota = self.returned
+            + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
         let mut round = Round::default();
         for i in 0..self.probed.len() {
             if self.probed[i].more {
