@@ -54,8 +54,9 @@ test-crates: deps demo-model ## tests of the crates, without a server
 	$(STEP) "Testing the crates" $(CARGO) test $(CARGO_FLAGS) --workspace --exclude clients-rust
 
 .PHONY: test-sql
-test-sql: server demo-model ## regression tests: tests/sql against tests/expected
+test-sql: server demo-model ## regression tests: tests/sql against tests/expected, tests/isolation against its own
 	$(STEP) "SQL regression tests" tests/run-sql
+	$(STEP) "Isolation tests" tests/run-isolation
 
 .PHONY: test-clients
 test-clients: server demo-model build/venv/requirements ## tests through real clients, and the README's SQL
