@@ -10,6 +10,8 @@ ROWS = 20_000
 @pytest.fixture
 def updated(connection):
     """A table with a second indexed column, so that no update is heap-only."""
+    if connection.info.server_version < 140000:
+        pytest.skip("release 13 tells an index neither which values an update left nor which pages are past")
     connection.execute(
         "CREATE TABLE updated (id int PRIMARY KEY, n int, emb mrlvec(64)) WITH (autovacuum_enabled = off)"
     )

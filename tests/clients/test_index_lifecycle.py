@@ -204,7 +204,8 @@ def test_pg_upgrade_keeps_indexes_without_reindex(cluster):
     new.control("start")
     with new.connect() as session:
         now = session.execute("SELECT relname, relfilenode FROM pg_class WHERE relname ~ '^kept_' ORDER BY 1").fetchall()
-        assert now == nodes
+        # Before release 15 files got new names.
+        assert now == nodes or session.info.server_version < 150000
         session.execute("ANALYZE")
         check(session, expected)
     # An unlogged index begins anew from the fork that the upgrade has made, not taken over.
