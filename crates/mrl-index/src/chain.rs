@@ -6,7 +6,7 @@ use crate::encode::Row;
 use crate::group::{self, Group, RowEntry, Tid};
 use crate::insert::put_row;
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
+use crate::round::read_references;
 use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore};
 

@@ -7,7 +7,7 @@ use crate::directory::Directory;
 use crate::group::{Group, References, RowEntry, Tid, wide};
 use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
+use crate::round::read_references;
 use crate::store::PageStore;
 
 /// What an index consists of.

@@ -24,7 +24,7 @@ use crate::shape::{GROUP_POINTERS, Shape, TID_BYTES};
 pub type Tid = u64;
 
 /// The bits of a block that stand for slots below `rows`.
-const fn mask_below(rows: usize) -> u32 {
+pub const fn mask_below(rows: usize) -> u32 {
     if rows >= ROWS { u32::MAX } else { (1 << rows) - 1 }
 }
 
@@ -146,8 +146,8 @@ impl<'a> RowBlock<'a> {
     }
 
     #[inline]
-    pub fn scales(&self) -> &'a [[u8; 2]] {
-        self.bytes[SCALES..TERMS].as_chunks().0
+    pub fn scales(&self) -> &'a [[u8; 2]; ROWS] {
+        self.bytes[SCALES..TERMS].as_chunks().0.first_chunk().unwrap_or(&[[0; 2]; ROWS])
     }
 
     #[inline]

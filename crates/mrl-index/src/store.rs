@@ -38,6 +38,8 @@ pub trait PageStore {
     fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
     /// The same of a page that may never have been written.
     fn read_any(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    /// Tells that bytes of a page will soon be read. A hint, of any block.
+    fn expect(&self, _block: Block, _offset: usize, _bytes: usize) {}
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
     /// How many blocks there are.
     fn block_count(&self) -> Result<Block, Self::Error>;

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
+use crate::round::read_references;
 use crate::shape::Shape;
 use crate::split;
 use crate::store::{Change, ListLock, PageStore};
