@@ -139,7 +139,16 @@ const SCALES: usize = BLOCK_BYTES;
 const TERMS: usize = SCALES + 2 * ROWS;
 const SHARES: usize = TERMS + 2 * ROWS;
 
+/// Bytes of a block that every scan reads.
+pub const SCANNED_BYTES: usize = TERMS;
+
 impl<'a> RowBlock<'a> {
+    /// Asks for the memory that a scan will read.
+    #[inline]
+    pub fn expect(&self) {
+        mrl_kernels::prefetch(self.bytes.as_ptr(), SCANNED_BYTES);
+    }
+
     #[inline]
     pub fn codes(&self) -> &'a Codes {
         self.bytes.first_chunk().unwrap_or(&[0; BLOCK_BYTES])

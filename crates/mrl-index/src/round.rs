@@ -8,19 +8,20 @@ use std::collections::HashMap;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid, wide};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::page::{self, Block, Kind, ListId, NONE};
 use crate::query::Query;
 use crate::queue::Waiting;
-use crate::store::PageStore;
+use crate::store::{PageStore, Steps};
 
 /// The score of a row that is not there, or has gone on before: less than any bar.
 const NOTHING: f32 = f32::NEG_INFINITY;
 /// The bar that every row passes.
 pub(crate) const NO_BAR: f32 = f32::MIN;
-/// Rows whose memory is asked for ahead of their turn.
-const ROWS_AHEAD: usize = 8;
-/// Bytes of a page that are asked for before it is read: the processor notices the rest by itself.
-const BYTES_AHEAD: usize = 1024;
+/// Row pages whose rows are asked for ahead of their turn: finding where a page lies takes as long as
+/// fetching some of it.
+const PAGES_AHEAD: usize = 3;
+/// Blocks of 32 rows whose memory is asked for ahead of their turn.
+const BLOCKS_AHEAD: usize = 3;
 
 /// What a scan knows of the lists that it has looked into.
 #[derive(Default)]
@@ -78,7 +79,8 @@ pub(crate) struct Round {
 
 impl Round {
     /// Scores the rows of a list by layer 0, but not those that went on in a former round: the scores of at
-    /// least `taken_to`.
+    /// least `taken_to`. `following` is the page that will be read after the list.
+    #[allow(clippy::too_many_arguments)]
     pub fn score_list<S: PageStore>(
         &mut self,
         store: &S,
@@ -87,14 +89,14 @@ impl Round {
         known: &mut Known,
         list: ListId,
         taken_to: Option<f32>,
+        following: Block,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
         let head = directory.entries[list as usize].head;
         let mut block = head;
-        let mut left = store.block_count()?;
+        let mut steps = Steps::default();
         while block != NONE {
-            store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(store, block)?;
             let mut body = store.read(block)?;
             let mut group = Group::new(&body, block, list, shape)?;
             if block == head && group.references() != NONE && !known.references.contains_key(&list)
@@ -109,8 +111,8 @@ impl Round {
                 group = Group::new(&body, block, list, shape)?;
             }
             block = page::next(&body);
-            store.expect(block, 0, BYTES_AHEAD);
-            self.score_group(store, directory, query, known, group, list, taken_to)?;
+            let next = if block == NONE { following } else { block };
+            self.score_group(store, directory, query, known, group, list, taken_to, next)?;
         }
         Ok(())
     }
@@ -125,6 +127,7 @@ impl Round {
         group: Group,
         list: ListId,
         taken_to: Option<f32>,
+        next: Block,
     ) -> Result<(), S::Error> {
         let shape = group.shape;
         self.groups.push(Seen {
@@ -137,6 +140,13 @@ impl Round {
         self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
         let mut frame = None;
         for i in 0..group.blocks() {
+            match (i + BLOCKS_AHEAD).checked_sub(group.blocks()) {
+                None => group.block(i + BLOCKS_AHEAD).expect(),
+                Some(of_next) => {
+                    let offset = shape.first_block + of_next * shape.block_bytes;
+                    store.expect(next, offset, group::SCANNED_BYTES);
+                }
+            }
             let rows = group.block(i);
             // Of the last block fewer rows may belong to a group than a block has.
             let live = rows.live() & group::mask_below(shape.group_rows - i * ROWS);
@@ -211,38 +221,40 @@ impl Round {
     ) -> Result<Vec<Waiting>, S::Error> {
         let shape = &directory.encoder.shape;
         let mut waiting = Vec::with_capacity(chosen.len());
+        let mut deviations = Vec::with_capacity(chosen.len());
         let runs = Runs { round: self, rows_on_page: shape.rows_on_page, rest: chosen, group: 0 };
-        let mut runs = runs.peekable();
-        while let Some((group, index, rows)) = runs.next() {
+        let runs: Vec<_> = runs.collect();
+        let expect = |run: &(usize, usize, &[u32])| {
+            let seen = &self.groups[run.0];
+            let block = self.pointers[seen.pointers + run.1];
+            for place in run.2 {
+                let slot = *place as usize - seen.first_block * ROWS;
+                store.expect(block, group::entry_offset(slot, shape), shape.entry_bytes);
+            }
+        };
+        runs.iter().take(PAGES_AHEAD).for_each(expect);
+        for (i, (group, index, rows)) in runs.iter().enumerate() {
             store.check_interrupts()?;
-            let seen = &self.groups[group];
-            let slot_of = |place: u32| place as usize - seen.first_block * ROWS;
+            runs.get(i + PAGES_AHEAD).into_iter().for_each(expect);
+            let seen = &self.groups[*group];
             let pointers = &self.pointers[seen.pointers..];
-            let block = pointers[index];
+            let block = pointers[*index];
             let body = store.read(block)?;
             page::expect(&body, block, Kind::Rows, seen.list)?;
-            if let Some((group, index, rows)) = runs.peek() {
-                let seen = &self.groups[*group];
-                let block = self.pointers[seen.pointers + index];
-                for place in rows.iter().take(ROWS_AHEAD) {
-                    let slot = *place as usize - seen.first_block * ROWS;
-                    store.expect(block, group::entry_offset(slot, shape), shape.entry_bytes);
-                }
-            }
-            for (i, place) in rows.iter().enumerate() {
-                if let Some(later) = rows.get(i + ROWS_AHEAD) {
-                    let start = group::entry_offset(slot_of(*later), shape);
-                    mrl_kernels::prefetch(body[start..].as_ptr(), shape.entry_bytes);
-                }
-                let slot = slot_of(*place);
+            for place in *rows {
+                let slot = *place as usize - seen.first_block * ROWS;
                 let entry = RowEntry::of(&body, slot, shape);
-                let upper = self.upper(query, entry, *place as usize, epsilon);
+                let (upper, squared) = match epsilon {
+                    f32::INFINITY => (f32::INFINITY, 0.0),
+                    _ => self.estimate(query, entry, *place as usize),
+                };
                 let copy = match shape.keeps_copies() {
                     true => pointers[shape.row_pages + slot / shape.copies_on_page],
                     false => NONE,
                 };
                 let row = Waiting { upper, tid: entry.tid(), copy, slot: slot as u16 };
                 waiting.push(row);
+                deviations.push(squared);
                 let marks = self.referenced[*place as usize / ROWS];
                 if marks >> (*place as usize % ROWS) & 1 == 1
                     && let Some(references) = known.references.get(&seen.list)
@@ -253,25 +265,31 @@ impl Round {
                     let own = own.take_while(|(row, _)| u64::from(*row) == number);
                     let others = own.filter(|(_, tid)| *tid != row.tid);
                     waiting.extend(others.map(|(_, tid)| Waiting { tid: *tid, ..row }));
+                    deviations.resize(waiting.len(), squared);
                 }
+            }
+        }
+        // Roots take long, one after another; of all rows at once they overlap.
+        for (row, squared) in waiting.iter_mut().zip(&deviations) {
+            row.upper += epsilon.min(f32::MAX) * squared.sqrt();
+            // What is damaged or unknown is looked at.
+            if row.upper.is_nan() {
+                row.upper = f32::INFINITY;
             }
         }
         Ok(waiting)
     }
 
-    /// The most that a row's score may be.
+    /// A row's score by all layers, and the squared deviation of its error.
     #[inline]
-    fn upper(&self, query: &Query, entry: RowEntry, place: usize, epsilon: f32) -> f32 {
-        if epsilon == f32::INFINITY {
-            return epsilon;
-        }
+    fn estimate(&self, query: &Query, entry: RowEntry, place: usize) -> (f32, f32) {
         let later = query.later(entry);
         let leading = query.leading_error_squared(wide(self.scales[place]));
-        let more = later.value + epsilon * (leading + later.squared_error).sqrt();
         let inverse_length = self.inverse_lengths.get(place).copied().unwrap_or(1.0);
-        let upper = self.scores[place] + inverse_length * more;
-        // What is damaged or unknown is looked at.
-        if upper.is_nan() { f32::INFINITY } else { upper }
+        (
+            self.scores[place] + inverse_length * later.value,
+            inverse_length * inverse_length * (leading + later.squared_error),
+        )
     }
 }
 
@@ -311,10 +329,9 @@ pub fn read_references<S: PageStore>(
     newest: Block,
 ) -> Result<Vec<(u16, Tid)>, S::Error> {
     let (mut all, mut block) = (Vec::new(), newest);
-    let mut left = store.block_count()?;
+    let mut steps = Steps::default();
     while block != NONE {
-        store.check_interrupts()?;
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        steps.step(store, block)?;
         let body = store.read(block)?;
         all.extend(References::new(&body, block, list)?.iter());
         block = page::next(&body);

@@ -23,7 +23,7 @@ use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
 use crate::round::{Known, NO_BAR, Round, read_references};
-use crate::store::PageStore;
+use crate::store::{PageStore, Steps};
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,6 +91,8 @@ pub struct Counters {
 /// Who knows exact distances.
 pub trait Reranker {
     type Error;
+    /// Tells that a row will soon be asked for. A hint, of any TID.
+    fn expect(&mut self, _tid: Tid) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -124,6 +126,9 @@ mod tuning {
 pub fn probes_for(lists: usize) -> usize {
     tuning::probes(lists)
 }
+
+/// Rows that a reranker is told of ahead of their turn.
+const ROWS_EXPECTED: usize = 8;
 
 /// A list that has been probed, and how far its rows have gone on.
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +166,8 @@ pub struct Scan {
     returned: u64,
     last: f64,
     waiting: Queue,
+    /// Whether the reranker knows which rows come next.
+    expected: bool,
     exact: BinaryHeap<Exact>,
     phase: Phase,
     tail: VecDeque<Tid>,
@@ -192,6 +199,7 @@ impl Scan {
             returned: 0,
             last: f64::NEG_INFINITY,
             waiting: Queue::default(),
+            expected: false,
             exact: BinaryHeap::new(),
             phase,
             tail: VecDeque::new(),
@@ -246,6 +254,14 @@ impl Scan {
         waiting: Waiting,
     ) -> Result<(), S::Error> {
         self.counters.rows_reranked += 1;
+        if waiting.copy == NONE {
+            // The first of a round are asked for all at once, then each in its turn.
+            let first = if self.expected { ROWS_EXPECTED } else { 1 };
+            self.expected = true;
+            for others in first - 1..ROWS_EXPECTED {
+                self.waiting.later(others).iter().for_each(|later| reranker.expect(later.tid));
+            }
+        }
         if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
             self.waiting.clear();
             self.steering.rounds = Rounds::One;
@@ -308,9 +324,12 @@ impl Scan {
             + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
         let directory = self.directory.clone();
         let mut round = Round::default();
-        for probed in self.probed.iter().filter(|probed| probed.more) {
+        let mut lists = self.probed.iter().filter(|probed| probed.more).peekable();
+        while let Some(Probed { list, taken_to, .. }) = lists.next() {
+            let head = |probed: &&Probed| directory.entries[probed.list as usize].head;
+            let following = lists.peek().map_or(NONE, head);
             let (query, known) = (&self.query, &mut self.known);
-            round.score_list(store, &directory, query, known, probed.list, probed.taken_to)?;
+            round.score_list(store, &directory, query, known, *list, *taken_to, following)?;
         }
         self.counters.codes_scored += round.scored;
         let bar = round.bar(self.funnel);
@@ -329,6 +348,7 @@ impl Scan {
         let waiting =
             round.finish(store, &directory, &self.query, &self.known, &chosen, epsilon)?;
         self.waiting.add(waiting);
+        self.expected = false;
         Ok(())
     }
 
@@ -385,10 +405,9 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
         tids.extend(read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid));
         let mut block = head;
-        let mut left = store.block_count()?;
+        let mut steps = Steps::default();
         while block != NONE {
-            store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(store, block)?;
             let body = store.read(block)?;
             let group = Group::new(&body, block, list, shape)?;
             for slot in 0..group.rows() {
