@@ -22,9 +22,12 @@ pub(crate) struct Exact {
 }
 
 impl Ord for Exact {
-    /// The greatest is the nearest; of equally near ones the first TID.
+    /// The greatest is the nearest; of equally near ones the first TID. What is not a number, of
+    /// either sign, comes last, as the server has it.
     fn cmp(&self, other: &Self) -> Ordering {
-        other.distance.total_cmp(&self.distance).then(other.tid.cmp(&self.tid))
+        let farther = other.distance.is_nan().cmp(&self.distance.is_nan());
+        let farther = farther.then(other.distance.total_cmp(&self.distance));
+        farther.then(other.tid.cmp(&self.tid))
     }
 }
 
