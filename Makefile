@@ -28,6 +28,7 @@ LIBRARY = $(or $(CARGO_TARGET_DIR),target)/release/libpg_mrl.so
 DEMO_MODEL := all-MiniLM-L6-v2
 NOMIC = $(MODEL_DIR)/nomic-embed-text-v1.5
 DENY_VERSION := 0.20.2
+FUZZ_VERSION := 0.13.2
 PYTHON := build/venv/bin/python
 STEP := @pgrx-config/step
 CLUSTER := pgrx-config/cluster
@@ -47,11 +48,20 @@ demo: server demo-model ## build, get a small model, rank six sentences in a thr
 	  $(CLUSTER) with demo -- psql -X -q -v ON_ERROR_STOP=1 -f demo/demo.sql
 
 .PHONY: test
-test: test-crates test-sql test-clients ## all tests
+test: test-crates test-sanitize fuzz test-sql test-clients ## all tests
 
 .PHONY: test-crates
 test-crates: deps demo-model ## tests of the crates, without a server
 	$(STEP) "Testing the crates" $(CARGO) test $(CARGO_FLAGS) --workspace --exclude clients-rust
+
+.PHONY: test-sanitize
+test-sanitize: deps ## tests of kernels, vectors and index under the address sanitizer
+	$(STEP) "Testing the crates under the address sanitizer" fuzz/sanitize
+
+.PHONY: fuzz
+fuzz: folder build/tools/bin/cargo-fuzz ## fuzz targets, SECONDS each (20), all or TARGET=name
+	$(STEP) "Compiling the fuzz targets" fuzz/run build
+	$(STEP) "Fuzzing" fuzz/run $(or $(SECONDS),20) $(TARGET)
 
 .PHONY: test-sql
 test-sql: server demo-model ## regression tests: tests/sql against tests/expected, tests/isolation against its own
@@ -77,6 +87,7 @@ test-nomic: folder ## nomic's golden values, with the model installed in MODEL_D
 lint: deps build/tools/bin/cargo-deny ## formatting, clippy, dependencies' licences and sources
 	$(STEP) "cargo fmt" cargo fmt --all --check
 	$(STEP) "cargo clippy" $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	$(STEP) "The same of the fuzz targets" fuzz/run lint
 	$(STEP) "cargo deny" build/tools/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 
 .PHONY: bench
@@ -139,6 +150,10 @@ $(PYTHON): | folder
 build/venv/requirements: tests/clients/requirements.txt $(PYTHON)
 	$(STEP) "Installing the tests' Python packages in it" $(PYTHON) -m pip install --quiet -r $<
 	@cp $< $@
+
+build/tools/bin/cargo-fuzz: | folder
+	$(STEP) "Installing cargo-fuzz $(FUZZ_VERSION) in build/tools" \
+	  cargo install cargo-fuzz --locked --version $(FUZZ_VERSION) --root build/tools
 
 build/tools/bin/cargo-deny: | folder
 	$(STEP) "Installing cargo-deny $(DENY_VERSION) in build/tools" \

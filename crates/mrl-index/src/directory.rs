@@ -39,7 +39,12 @@ impl Directory {
         if meta == self.meta {
             return Ok(None);
         }
-        if meta.build != self.meta.build {
+        // All that the encoder was made from; only damage changes it within a build.
+        let shape = |meta: &Meta| {
+            let Meta { build, seed, dimensions, coarse_dimensions, metric, copies, .. } = *meta;
+            (build, seed, dimensions, coarse_dimensions, metric, copies)
+        };
+        if shape(&meta) != shape(&self.meta) {
             return Self::read(store).map(Some);
         }
         let mut directory = self.clone();

@@ -114,7 +114,7 @@ fn add_row<S: PageStore>(
 ) -> Result<usize, S::Error> {
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
-    let mut groups = 0;
+    let (mut groups, mut popped) = (0, 0);
     loop {
         store.check_interrupts()?;
         let target = {
@@ -133,6 +133,11 @@ fn add_row<S: PageStore>(
             let next_open = group.next_open();
             drop(change);
             if next_open != NONE {
+                // Nothing is put back on the stack while we hold the list's lock.
+                popped += 1;
+                if popped > store.block_count()? {
+                    return Err(damaged(target, "a stack of groups has no end").into());
+                }
                 pop_open(store, shape, list, head, target, next_open)?;
                 continue;
             }
@@ -254,9 +259,10 @@ fn refer<S: PageStore>(
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
     let mut rows: Vec<(ListId, Row)> = Vec::new();
-    let mut block = head;
+    let (mut block, mut left) = (head, store.block_count()?);
     while block != NONE {
         store.check_interrupts()?;
+        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         for index in 0..group.blocks() {
@@ -341,6 +347,7 @@ fn add_reference<S: PageStore>(
     tid: Tid,
     row: Option<(Block, usize)>,
 ) -> Result<(), S::Error> {
+    let mut popped = 0;
     loop {
         store.check_interrupts()?;
         let (newest, open) = {
@@ -366,6 +373,10 @@ fn add_reference<S: PageStore>(
             let next_open = page.next_open();
             drop(change);
             if next_open != NONE {
+                popped += 1;
+                if popped > store.block_count()? {
+                    return Err(damaged(open, "a stack of references has no end").into());
+                }
                 let mut change = store.change()?;
                 let place = change.lock(head)?;
                 if Group::new(change.body(place), head, list, shape)?.references_open() == open {

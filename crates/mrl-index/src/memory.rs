@@ -7,7 +7,7 @@ use crate::page::{self, BODY_BYTES, Block, Body, Damage, ListId, damaged};
 use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,
     offered: RefCell<Vec<Block>>,
@@ -115,7 +115,10 @@ impl Change for MemoryChange<'_> {
 
     fn lock(&mut self, block: Block) -> Result<usize, Damage> {
         assert!(self.pages.len() < MOST_PAGES, "a change of too many pages");
-        assert!(self.pages.iter().all(|(other, _)| *other != block), "a page locked twice");
+        // A damaged pointer may lead to a page that this change already holds.
+        if self.pages.iter().any(|(other, _)| *other == block) {
+            return Err(damaged(block, "two pointers lead to one page"));
+        }
         self.pages.push((block, Box::new(*self.store.page(block)?)));
         Ok(self.pages.len() - 1)
     }

@@ -120,7 +120,7 @@ pub fn first(
     (found, scan.counters)
 }
 
-/// The nearest rows by their exact distances, ties by TID.
+/// The nearest rows by their exact distances, ties by TID; those without a distance last.
 pub fn nearest(
     rows: &BTreeMap<Tid, Vec<f16>>,
     metric: Metric,
@@ -129,7 +129,8 @@ pub fn nearest(
 ) -> Vec<Tid> {
     let mut all: Vec<(f64, Tid)> =
         rows.iter().map(|(tid, row)| (distance(metric, row, query), *tid)).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let nan = |distance: f64| distance.is_nan();
+    all.sort_by(|a, b| nan(a.0).cmp(&nan(b.0)).then(a.0.total_cmp(&b.0)).then(a.1.cmp(&b.1)));
     all.into_iter().take(count).map(|(_, tid)| tid).collect()
 }
 

@@ -1,0 +1,143 @@
+//! Pages in memory that notice work without end, and can stop as a crash does.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use mrl_index::memory::{MemoryChange, MemoryStore};
+use mrl_index::page::{Block, Body, Damage, ListId, NONE, damaged};
+use mrl_index::store::{Change, ListLock, PageStore};
+
+/// A [`MemoryStore`] that panics when one piece of work reads far more pages than there are, and
+/// whose changes fail from a certain one on: what they were to change is as it was, and whoever
+/// works on the pages gets no further, as with a server that is killed.
+#[derive(Default)]
+pub struct WatchedStore {
+    pub pages: MemoryStore,
+    reads_left: Cell<u64>,
+    commits_left: Cell<Option<u64>>,
+}
+
+const CRASH: &str = "the end of the run";
+
+/// Whether an error is the crash that was asked for.
+pub fn is_crash(damage: &Damage) -> bool {
+    *damage == damaged(NONE, CRASH)
+}
+
+impl WatchedStore {
+    pub fn new(pages: MemoryStore) -> Self {
+        let store = Self { pages, ..Self::default() };
+        store.begin_work();
+        store
+    }
+
+    /// A new piece of work begins, which may read each page some times for each page there is: a
+    /// clean-up walks a list's chain anew for each page that seems to belong to it.
+    pub fn begin_work(&self) {
+        let blocks = self.pages.block_count().map_or(0, u64::from);
+        self.reads_left.set(20_000 + 40 * blocks * (blocks + 10));
+    }
+
+    /// Lets so many changes more take effect, then none; `None` ends that.
+    pub fn crash_after(&self, commits: Option<u64>) {
+        self.commits_left.set(commits);
+    }
+
+    fn count(&self) {
+        let left = self.reads_left.get().checked_sub(1);
+        self.reads_left.set(left.expect("work without end"));
+    }
+}
+
+impl PageStore for WatchedStore {
+    type Error = Damage;
+    type Page<'a> = Rc<Body>;
+    type Change<'a> = WatchedChange<'a>;
+    type Lock<'a> = ();
+
+    fn read(&self, block: Block) -> Result<Rc<Body>, Damage> {
+        self.count();
+        self.pages.read(block)
+    }
+
+    fn read_any(&self, block: Block) -> Result<Rc<Body>, Damage> {
+        self.count();
+        self.pages.read_any(block)
+    }
+
+    fn change(&self) -> Result<WatchedChange<'_>, Damage> {
+        Ok(WatchedChange { store: self, change: self.pages.change()? })
+    }
+
+    fn block_count(&self) -> Result<Block, Damage> {
+        self.pages.block_count()
+    }
+
+    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Damage> {
+        self.pages.write(block, body)
+    }
+
+    fn offer(&self, block: Block) -> Result<(), Damage> {
+        self.pages.offer(block)
+    }
+
+    fn publish_offers(&self) -> Result<(), Damage> {
+        self.pages.publish_offers()
+    }
+
+    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<(), Damage> {
+        self.pages.lock_list(list, lock)
+    }
+
+    fn lock_directory(&self, wait: bool) -> Result<Option<()>, Damage> {
+        self.pages.lock_directory(wait)
+    }
+
+    fn stamp(&self) -> u64 {
+        self.pages.stamp()
+    }
+
+    fn is_past(&self, stamp: u64) -> bool {
+        self.pages.is_past(stamp)
+    }
+
+    fn check_interrupts(&self) -> Result<(), Damage> {
+        self.pages.check_interrupts()
+    }
+}
+
+pub struct WatchedChange<'a> {
+    store: &'a WatchedStore,
+    change: MemoryChange<'a>,
+}
+
+impl Change for WatchedChange<'_> {
+    type Error = Damage;
+
+    fn lock(&mut self, block: Block) -> Result<usize, Damage> {
+        self.store.count();
+        self.change.lock(block)
+    }
+
+    fn allocate(&mut self) -> Result<(usize, Block), Damage> {
+        self.store.count();
+        self.change.allocate()
+    }
+
+    fn body(&self, place: usize) -> &Body {
+        self.change.body(place)
+    }
+
+    fn body_mut(&mut self, place: usize) -> &mut Body {
+        self.change.body_mut(place)
+    }
+
+    fn commit(self) -> Result<(), Damage> {
+        match self.store.commits_left.get() {
+            Some(0) => return Err(damaged(NONE, CRASH)),
+            Some(left) => self.store.commits_left.set(Some(left - 1)),
+            None => {}
+        }
+        self.change.commit()
+    }
+}
