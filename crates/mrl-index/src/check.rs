@@ -218,11 +218,9 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
             ZEROS => info.zeros = references,
             _ => {
                 let (mut rows, mut block) = (0, head);
-                let mut left = info.pages;
+                let mut steps = Steps::default();
                 while block != NONE {
-                    store.check_interrupts()?;
-                    left =
-                        left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+                    steps.step(store, block)?;
                     let body = store.read(block)?;
                     let group = Group::new(&body, block, list, shape)?;
                     rows += group.live_rows() as u64;
