@@ -1,7 +1,7 @@
 //! Where a scan's time goes, without a server: queries over vectors in memory, with recall and counts.
 //!
 //! ```text
-//! cargo bench -p mrl-index                                      100,000 synthetic rows of 384 dimensions
+//! cargo bench -p mrl-index -- [--grown]                         100,000 synthetic rows of 384 dimensions
 //! cargo bench -p mrl-index -- vectors.npy [ROWS A LIST] [PROBES …]    halfs, one row a vector; the first
 //!                                                               1,000 are kept out, 200 of them are queries
 //! ```
@@ -9,14 +9,21 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use common::*;
 use half::f16;
-use mrl_index::build::ROWS_A_LIST;
+use mrl_index::build::{Plan, ROWS_A_LIST, create_empty};
+use mrl_index::directory::Directory;
+use mrl_index::group::Tid;
+use mrl_index::insert::{Inserted, insert};
+use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
 use mrl_index::page::Damage;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
+use mrl_index::split::split;
 
 const QUERIES: usize = 200;
 const KEPT_OUT: usize = 1000;
@@ -70,8 +77,16 @@ fn main() {
     let mut plan = plan(dimensions, Metric::InnerProduct, false);
     plan.coarse_dimensions = dimensions.min(384);
     let start = Instant::now();
-    let (store, directory) = built(&numbered(rows.clone()), &plan, lists);
-    println!("{} rows in {lists} lists, {:.1} s", rows.len(), start.elapsed().as_secs_f64());
+    let (store, directory) = match std::env::args().any(|argument| argument == "--grown") {
+        true => grown(&numbered(rows.clone()), &plan),
+        false => built(&numbered(rows.clone()), &plan, lists),
+    };
+    println!(
+        "{} rows in {} lists, {:.1} s",
+        rows.len(),
+        directory.live_lists().len(),
+        start.elapsed().as_secs_f64()
+    );
 
     let queries: Vec<&[f16]> = vectors.iter().take(QUERIES).map(Vec::as_slice).collect();
     let truth: Vec<f32> = queries.iter().map(|query| tenth_best(&rows, query)).collect();
@@ -117,6 +132,21 @@ fn main() {
             each(reranked),
         );
     }
+}
+
+/// An index that began empty.
+fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Directory>) {
+    let store = MemoryStore::new();
+    create_empty(&store, plan).unwrap();
+    let mut directory = Directory::read(&store).unwrap();
+    for (tid, vector) in rows {
+        if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
+            store.tick();
+            split(&store, &directory, list).unwrap();
+            directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
+        }
+    }
+    (store, Rc::new(directory))
 }
 
 /// The tenth greatest inner product.

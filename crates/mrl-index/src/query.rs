@@ -30,6 +30,15 @@ enum Scale {
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 const UNKNOWN: f32 = f32::MAX;
 
+/// What a frame gives for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Base {
+    /// Its share of the scores of its rows.
+    pub value: f32,
+    /// The part of the inner product that the later layers' dimensions have.
+    pub later: f32,
+}
+
 /// A query against one index.
 #[derive(Debug, Clone)]
 pub struct Query {
@@ -92,12 +101,16 @@ impl Query {
     }
 
     /// A frame's share of the scores of its rows.
-    pub fn base(&self, frame: &[f16]) -> f32 {
-        let product = kernels::dot(&frame[..self.vector.len()], &self.vector);
-        match self.metric {
+    pub fn base(&self, frame: &[f16]) -> Base {
+        let (leading, later) = self.vector.split_at(LEADING.min(self.vector.len()));
+        let (frame_leading, frame_later) = frame[..self.vector.len()].split_at(leading.len());
+        let later = kernels::dot(frame_later, later);
+        let product = kernels::dot(frame_leading, leading) + later;
+        let value = match self.metric {
             Metric::Euclidean => product - kernels::squared_norm(frame) / 2.0,
             _ => product,
-        }
+        };
+        Base { value, later }
     }
 
     /// The scores of a block's rows by layer 0 alone.

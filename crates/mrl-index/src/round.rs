@@ -9,7 +9,7 @@ use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid, wide};
 use crate::page::{self, Block, Kind, ListId, NONE};
-use crate::query::Query;
+use crate::query::{Base, Query};
 use crate::queue::Waiting;
 use crate::store::{PageStore, Steps};
 
@@ -28,8 +28,8 @@ const BLOCKS_AHEAD: usize = 3;
 pub(crate) struct Known {
     /// The references of lists that have any: row and TID, in order.
     pub references: HashMap<ListId, Vec<(u16, Tid)>>,
-    /// Each frame's share of the scores of its rows.
-    bases: HashMap<ListId, f32>,
+    /// What each frame gives for the query.
+    bases: HashMap<ListId, Base>,
 }
 
 impl Known {
@@ -39,7 +39,7 @@ impl Known {
         directory: &Directory,
         query: &Query,
         frame: ListId,
-    ) -> Result<f32, S::Error> {
+    ) -> Result<Base, S::Error> {
         if let Some(base) = self.bases.get(&frame) {
             return Ok(*base);
         }
@@ -71,6 +71,10 @@ pub(crate) struct Round {
     inverse_lengths: Vec<f32>,
     /// Of each block: who has references.
     referenced: Vec<u32>,
+    /// Of each block: by what the scores, before they are divided by the rows' lengths, are greater than
+    /// layer 0 and the frame alone make them. Rows that came from another list in a split have codes against its
+    /// frame, and of the dimensions that layer 0 lacks the own list's centre tells more.
+    shifts: Vec<f32>,
     groups: Vec<Seen>,
     pointers: Vec<Block>,
     /// How many rows were scored.
@@ -138,7 +142,7 @@ impl Round {
         });
         self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
         self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
-        let mut frame = None;
+        let own = known.base(store, directory, query, list)?;
         for i in 0..group.blocks() {
             match (i + BLOCKS_AHEAD).checked_sub(group.blocks()) {
                 None => group.block(i + BLOCKS_AHEAD).expect(),
@@ -151,14 +155,14 @@ impl Round {
             // Of the last block fewer rows may belong to a group than a block has.
             let live = rows.live() & group::mask_below(shape.group_rows - i * ROWS);
             self.scored += u64::from(live.count_ones());
-            let mut scores = [NOTHING; ROWS];
+            let (mut scores, mut shift) = ([NOTHING; ROWS], 0.0);
             if live != 0 {
-                let base = match frame {
-                    Some((id, base)) if id == rows.frame() => base,
-                    _ => known.base(store, directory, query, rows.frame())?,
+                let base = match rows.frame() {
+                    frame if frame == list => own,
+                    frame => known.base(store, directory, query, frame)?,
                 };
-                frame = Some((rows.frame(), base));
-                query.score_block(rows, base, &mut scores);
+                shift = own.later - base.later;
+                query.score_block(rows, base.value + shift, &mut scores);
                 let gone = taken_to.map_or(0, |bar| mrl_kernels::at_least(&scores, bar));
                 let mut absent = !live | gone;
                 while absent != 0 {
@@ -173,6 +177,7 @@ impl Round {
                 self.inverse_lengths.extend(inverse);
             }
             self.referenced.push(rows.referenced());
+            self.shifts.push(shift);
         }
         Ok(())
     }
@@ -287,7 +292,7 @@ impl Round {
         let leading = query.leading_error_squared(wide(self.scales[place]));
         let inverse_length = self.inverse_lengths.get(place).copied().unwrap_or(1.0);
         (
-            self.scores[place] + inverse_length * later.value,
+            self.scores[place] + inverse_length * (later.value - self.shifts[place / ROWS]),
             inverse_length * inverse_length * (leading + later.squared_error),
         )
     }

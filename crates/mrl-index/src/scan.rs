@@ -314,14 +314,10 @@ impl Scan {
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
-            () if first => tuning::funnel(
-                self.probed.len() * crate::build::ROWS_A_LIST,
-                self.query.leading_share(),
-            ),
+            // How many rows the lists have is known once they are scored.
+            () if first => 0,
             () => self.funnel * tuning::MORE_ROWS,
         };
-        self.quota = self.returned
-            + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
         let directory = self.directory.clone();
         let mut round = Round::default();
         let mut lists = self.probed.iter().filter(|probed| probed.more).peekable();
@@ -332,6 +328,11 @@ impl Scan {
             round.score_list(store, &directory, query, known, *list, *taken_to, following)?;
         }
         self.counters.codes_scored += round.scored;
+        if self.funnel == 0 {
+            self.funnel = tuning::funnel(round.scored as usize, self.query.leading_share());
+        }
+        self.quota = self.returned
+            + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
         let bar = round.bar(self.funnel);
         for probed in self.probed.iter_mut().filter(|probed| probed.more) {
             probed.taken_to = Some(probed.taken_to.map_or(bar, |before| before.min(bar)));
