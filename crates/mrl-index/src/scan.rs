@@ -114,13 +114,15 @@ mod tuning {
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
-    /// Of the rows that went on, one in so many may be returned before the next round.
+    /// Of the rows that went on, one in so many may be returned before the next round: in the first round,
+    /// and in later ones, of whose rows fewer come out of place.
     pub const RETURNED_SHARE: usize = 64;
+    pub const RETURNED_SHARE_LATER: usize = 32;
     /// But so many in any case.
     pub const LEAST_RETURNED: usize = 20;
     /// By what the lists and the rows that go on grow from round to round.
     pub const MORE_LISTS: usize = 2;
-    pub const MORE_ROWS: usize = 4;
+    pub const MORE_ROWS: usize = 2;
 }
 /// How many lists the first round of a scan probes of so many, where nothing else is said.
 pub fn probes_for(lists: usize) -> usize {
@@ -331,8 +333,12 @@ impl Scan {
         if self.funnel == 0 {
             self.funnel = tuning::funnel(round.scored as usize, self.query.leading_share());
         }
-        self.quota = self.returned
-            + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
+        let returned_share = match first {
+            true => tuning::RETURNED_SHARE,
+            false => tuning::RETURNED_SHARE_LATER,
+        };
+        self.quota =
+            self.returned + (self.funnel / returned_share).max(tuning::LEAST_RETURNED) as u64;
         let bar = round.bar(self.funnel);
         for probed in self.probed.iter_mut().filter(|probed| probed.more) {
             probed.taken_to = Some(probed.taken_to.map_or(bar, |before| before.min(bar)));
