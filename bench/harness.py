@@ -68,8 +68,8 @@ def quantile(values, share):
 
 
 def options(settings):
-    """Settings as PGOPTIONS takes them: for clients that cannot be told otherwise."""
-    return " ".join(f"-c {name}={str(value).replace(' ', chr(92) + ' ')}" for name, value in settings.items())
+    """Settings as PGOPTIONS takes them; values with spaces would want escapes."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def pgbench(script, sessions=1, length=("-T", "5"), settings=None, variables=None):
@@ -86,7 +86,8 @@ def pgbench(script, sessions=1, length=("-T", "5"), settings=None, variables=Non
         command += [f"-D{name}={value}" for name, value in (variables or {}).items()]
         command += ["--log", f"--log-prefix={folder}/times"]
         wanted = f"{os.environ.get('PGOPTIONS', '')} {options(SETTINGS | (settings or {}))}"
-        done = subprocess.run(command, env=os.environ | {"PGOPTIONS": wanted}, capture_output=True, text=True)
+        environment = os.environ | {"PGOPTIONS": wanted}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"pgbench failed:\n{done.stderr}")
         # A line of its log is: client, transaction, microseconds, …

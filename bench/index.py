@@ -15,7 +15,14 @@ from index_search import filters, funnel, growth, search, short
 from index_writes import grown, writes
 from peers import SCHEMA, present
 
-SHOWN = ["shared_buffers", "shared_preload_libraries", "maintenance_work_mem", "max_wal_size", "fsync", "full_page_writes"]
+SHOWN = [
+    "shared_buffers",
+    "shared_preload_libraries",
+    "maintenance_work_mem",
+    "max_wal_size",
+    "fsync",
+    "full_page_writes",
+]
 
 
 def main():
@@ -30,11 +37,11 @@ def main():
     parser.add_argument("--options", default="", help="storage parameters of our index")
     parser.add_argument("--probes", help="of ours: numbers with spaces between them, as all of these")
     parser.add_argument("--epsilon", default="auto")
-    parser.add_argument("--ef", default="20 40 60 100 150 200 400")
-    parser.add_argument("--vchord-probes", default="5 10 20 40 80 160")
-    parser.add_argument("--vchord-epsilon", default="1.0 1.9")
+    parser.add_argument("--ef", default="20 30 40 60 80 120 200 400")
+    parser.add_argument("--vchord-probes", default="10 20 30 40 50 80 160")
+    parser.add_argument("--vchord-epsilon", default="1.4 1.9")
     parser.add_argument("--memory", default="1GB", help="maintenance_work_mem of the builds")
-    parser.add_argument("--seconds", type=int, default=10, help="of each measure of writes")
+    parser.add_argument("--seconds", type=int, default=8, help="of each measure of writes")
     arguments = parser.parse_args()
     if arguments.probes is None:
         arguments.probes = "2 4 8 12 16 24 32 48" if arguments.measure == "growth" else "16 24 32 48 64 96 128"
