@@ -113,22 +113,24 @@ impl Query {
         Base { value, later }
     }
 
-    /// The scores of a block's rows by layer 0 alone.
+    /// The scores of a block's rows by layer 0 alone; `inverse_lengths` are those of the rows where the
+    /// query [`divides`](Query::divides).
     #[inline]
-    pub fn score_block(&self, block: RowBlock, base: f32, scores: &mut [f32; ROWS]) {
+    pub fn score_block(
+        &self,
+        block: RowBlock,
+        base: f32,
+        inverse_lengths: &[f32; ROWS],
+        scores: &mut [f32; ROWS],
+    ) {
         self.tables.score(block.codes(), block.scales(), base, scores);
-        match self.scale {
-            Scale::None if self.metric == Metric::Euclidean => {
-                for (score, term) in scores.iter_mut().zip(block.terms()) {
-                    *score -= wide(*term) / 2.0;
-                }
+        if self.divides() {
+            for (score, inverse) in scores.iter_mut().zip(inverse_lengths) {
+                *score = if *inverse == 0.0 { UNKNOWN } else { *score * inverse };
             }
-            Scale::None => {}
-            _ => {
-                for (row, score) in scores.iter_mut().enumerate() {
-                    let inverse = self.inverse_length(block, row);
-                    *score = if inverse == 0.0 { UNKNOWN } else { *score * inverse };
-                }
+        } else if self.metric == Metric::Euclidean {
+            for (score, term) in scores.iter_mut().zip(block.terms()) {
+                *score -= wide(*term) / 2.0;
             }
         }
     }
@@ -138,21 +140,39 @@ impl Query {
         self.scale != Scale::None
     }
 
-    /// By what a row's inner product is multiplied; 0 where its prefix is all but zero.
+    /// By what the rows' inner products are multiplied; 0 where a row's prefix is all but zero.
+    ///
+    /// Written so that the compiler makes vectors of it: it is done for every row that is scored.
     #[inline]
-    pub fn inverse_length(&self, block: RowBlock, row: usize) -> f32 {
-        let share = |border: usize| f32::from(block.shares(border)[row]) / 255.0;
-        let share = match self.scale {
-            Scale::None => return 1.0,
-            Scale::Whole => 1.0,
-            Scale::Border(border) => share(border),
-            Scale::Between(before, after, part) => {
-                let (before, after) = (before.map_or(0.0, share), after.map_or(1.0, share));
-                (before * before + (after * after - before * before).max(0.0) * part).sqrt()
-            }
+    pub fn inverse_lengths(&self, block: RowBlock) -> [f32; ROWS] {
+        const WHOLE: [u8; ROWS] = [u8::MAX; ROWS];
+        let mut lengths = [0.0; ROWS];
+        let shares = |border: Option<usize>, none: &[u8; ROWS]| match border {
+            None => *none,
+            Some(border) => *block.shares(border).first_chunk().unwrap_or(none),
         };
-        let length = share * wide(block.terms()[row]).abs();
-        if length > 0.0 { 1.0 / length } else { 0.0 }
+        match self.scale {
+            Scale::None => return [1.0; ROWS],
+            Scale::Whole => lengths = [1.0; ROWS],
+            Scale::Border(border) => {
+                for (length, share) in lengths.iter_mut().zip(shares(Some(border), &WHOLE)) {
+                    *length = f32::from(share) / 255.0;
+                }
+            }
+            Scale::Between(before, after, part) => {
+                let (before, after) = (shares(before, &[0; ROWS]), shares(after, &WHOLE));
+                for ((length, before), after) in lengths.iter_mut().zip(before).zip(after) {
+                    let squared = |share: u8| f32::from(share) * f32::from(share) / (255.0 * 255.0);
+                    let (before, after) = (squared(before), squared(after));
+                    *length = (before + (after - before).max(0.0) * part).sqrt();
+                }
+            }
+        }
+        for (length, term) in lengths.iter_mut().zip(block.terms()) {
+            let product = *length * wide(*term).abs();
+            *length = if product > 0.0 { 1.0 / product } else { 0.0 };
+        }
+        lengths
     }
 
     /// The squared error of layer 0's estimate of a row with this scale.

@@ -156,13 +156,14 @@ impl Round {
             let live = rows.live() & group::mask_below(shape.group_rows - i * ROWS);
             self.scored += u64::from(live.count_ones());
             let (mut scores, mut shift) = ([NOTHING; ROWS], 0.0);
+            let inverse_lengths = query.inverse_lengths(rows);
             if live != 0 {
                 let base = match rows.frame() {
                     frame if frame == list => own,
                     frame => known.base(store, directory, query, frame)?,
                 };
                 shift = own.later - base.later;
-                query.score_block(rows, base.value + shift, &mut scores);
+                query.score_block(rows, base.value + shift, &inverse_lengths, &mut scores);
                 let gone = taken_to.map_or(0, |bar| mrl_kernels::at_least(&scores, bar));
                 let mut absent = !live | gone;
                 while absent != 0 {
@@ -173,8 +174,7 @@ impl Round {
             self.scores.extend_from_slice(&scores);
             self.scales.extend_from_slice(rows.scales());
             if query.divides() {
-                let inverse = (0..ROWS).map(|row| query.inverse_length(rows, row));
-                self.inverse_lengths.extend(inverse);
+                self.inverse_lengths.extend_from_slice(&inverse_lengths);
             }
             self.referenced.push(rows.referenced());
             self.shifts.push(shift);
