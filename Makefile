@@ -64,8 +64,9 @@ fuzz: folder build/tools/bin/cargo-fuzz ## fuzz targets, SECONDS each (20), all 
 	$(STEP) "Fuzzing" fuzz/run $(or $(SECONDS),20) $(TARGET)
 
 .PHONY: test-sql
-test-sql: server demo-model ## regression tests: tests/sql against tests/expected
+test-sql: server demo-model ## regression tests: tests/sql against tests/expected, tests/isolation against its own
 	$(STEP) "SQL regression tests" tests/run-sql
+	$(STEP) "Isolation tests" tests/run-isolation
 
 .PHONY: test-clients
 test-clients: server demo-model build/venv/requirements ## tests through real clients, and the README's SQL
@@ -95,11 +96,12 @@ bench: server demo-model ## benchmarks; the figures are in docs/performance.md
 	$(STEP) "Benchmarks through SQL" $(CLUSTER) with bench "shared_buffers = '1GB'" -- bench/run
 
 .PHONY: bench-index
-bench-index: server demo-model build/venv/requirements ## the index beside pgvector's, where it is installed: SET=a or b, MEASURE=search …
+bench-index: server demo-model build/venv/requirements ## the index beside pgvector's and VectorChord's, where they are installed: SET=a or b, MEASURE=search …, ARGUMENTS="--rows 50000 …"
 	@mkdir -p build/bench
 	$(STEP) "Making the data" $(CLUSTER) with data "shared_buffers = '256MB'" -- $(PYTHON) bench/data.py $(if $(filter b,$(SET)),synthetic,texts)
-	$(STEP) "Measuring" $(CLUSTER) with bench "shared_buffers = '6GB'" "max_wal_size = '20GB'" -- \
-	  $(PYTHON) bench/index.py $(or $(MEASURE),search) --set $(or $(SET),a) --pgvector
+	$(STEP) "Measuring" $(CLUSTER) with bench "shared_buffers = '5GB'" "max_wal_size = '20GB'" \
+	  "shared_preload_libraries = '$$(test -e "$$(build/server/bin/pg_config --pkglibdir)/vchord.so" && echo vchord || true)'" -- \
+	  $(PYTHON) bench/index.py $(or $(MEASURE),search) --set $(or $(SET),a) $(ARGUMENTS)
 
 ## --- installing ---------------------------------------------------------------------------
 

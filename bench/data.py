@@ -105,6 +105,46 @@ def noisy_queries(vectors, count=1000, seed=11):
     return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float16)
 
 
+def load(name, rows):
+    """Vectors of a set, queries, and each vector's cluster."""
+    if name == "a":
+        file = HOME / "minilm.npy"
+        vectors = np.load(file if file.exists() else HOME / "minilm-partial.npy")
+        queries, vectors = vectors[:1000], vectors[1000:][:rows]
+        generator = np.random.default_rng(5)
+        centres = vectors[generator.choice(len(vectors), 300, replace=False)].astype(np.float32)
+        cluster = np.concatenate(
+            [(block.astype(np.float32) @ centres.T).argmax(1) for block in np.array_split(vectors, 50)]
+        )
+    else:
+        vectors = np.load(HOME / "synthetic.npy", mmap_mode="r")[:rows]
+        cluster = np.load(HOME / "synthetic-clusters.npy")[:rows]
+        queries = noisy_queries(vectors)
+    return vectors, queries, cluster
+
+
+def nearest(vectors, queries, dimensions=None, allowed=None, count=10):
+    """The exact answer: ids of the rows with the greatest inner product, by the leading dimensions."""
+    best = np.full((len(queries), count), -np.inf, np.float32)
+    ids = np.zeros((len(queries), count), np.int64)
+    asked = queries[:, :dimensions].astype(np.float32)
+    chosen = np.arange(len(vectors)) if allowed is None else np.flatnonzero(allowed)
+    for start in range(0, len(chosen), 20_000):
+        rows = chosen[start : start + 20_000]
+        block = vectors[rows][:, :dimensions].astype(np.float32)
+        if dimensions:
+            block /= np.linalg.norm(block, axis=1, keepdims=True)
+        scores = np.concatenate([best, asked @ block.T], 1)
+        numbers = np.concatenate([ids, np.broadcast_to(rows, (len(asked), len(rows)))], 1)
+        order = np.argpartition(-scores, count - 1, 1)[:, :count]
+        best, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
+    return [set(row[np.isfinite(b)]) for row, b in zip(ids, best, strict=True)]
+
+
+def literal(vector):
+    return "[" + ",".join(map(str, vector.astype(np.float32))) + "]"
+
+
 if __name__ == "__main__":
     HOME.mkdir(parents=True, exist_ok=True)
     {"texts": embed, "synthetic": synthetic}[sys.argv[1]]()

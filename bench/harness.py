@@ -7,7 +7,10 @@ timing of nodes) unless a measure says that it is the client's.
 
 import os
 import re
+import shutil
 import statistics
+import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +65,35 @@ def paired(first, second, rounds=ROUNDS):
 def quantile(values, share):
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def options(settings):
+    """Settings as PGOPTIONS takes them; values with spaces would want escapes."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def pgbench(script, sessions=1, length=("-T", "5"), settings=None, variables=None):
+    """Transactions a second of a script, and the milliseconds that each took.
+
+    A client in C, whose own work is small beside the server's; one made in Python would be measured itself.
+    """
+    here = Path(__file__).resolve().parent.parent / "build" / "server" / "bin" / "pgbench"
+    program = shutil.which("pgbench") or here
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "script.sql"
+        file.write_text(script)
+        command = [program, "-n", "-M", "prepared", "-c", str(sessions), "-j", "2", *length, "-f", file]
+        command += [f"-D{name}={value}" for name, value in (variables or {}).items()]
+        command += ["--log", f"--log-prefix={folder}/times"]
+        wanted = f"{os.environ.get('PGOPTIONS', '')} {options(SETTINGS | (settings or {}))}"
+        environment = os.environ | {"PGOPTIONS": wanted}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"pgbench failed:\n{done.stderr}")
+        # A line of its log is: client, transaction, microseconds, …
+        logs = [line.split() for log in Path(folder).glob("times.*") for line in log.read_text().splitlines()]
+    rate = float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.MULTILINE).group(1))
+    return rate, [int(fields[2]) / 1000 for fields in logs]
 
 
 def has_pgvector(connection):

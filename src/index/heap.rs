@@ -28,6 +28,7 @@ pub struct HeapReranker {
     column: i32,
     metric: Metric,
     query: Vec<f16>,
+    ahead: table::Ahead,
 }
 
 impl HeapReranker {
@@ -45,6 +46,7 @@ impl HeapReranker {
                 known_blocks: 0,
                 column: (*(*index).rd_index).indkey.values.as_slice(1)[0].into(),
                 metric,
+                ahead: table::Ahead::new(relation, query.len() * size_of::<f16>()),
                 query,
             }
         }
@@ -101,6 +103,12 @@ impl HeapReranker {
 
 impl Reranker for HeapReranker {
     type Error = SqlError;
+
+    fn expect(&mut self, tid: Tid) {
+        if tid >> 16 < self.known_blocks {
+            self.ahead.expect((tid >> 16) as u32, tid as u16);
+        }
+    }
 
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
         self.check(tid)?;

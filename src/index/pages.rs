@@ -4,17 +4,22 @@
 //! nor special space, and `pd_lower` lies at its end, so that generic WAL takes all of it. The header is
 //! checked before a page is used: a damaged `pd_lower` would make the log copy beyond the page.
 //!
+//! A page that is read again is looked for in the buffer where it was before, which saves the way through
+//! the server's table of buffers (module `server::buffer`).
+//!
 //! Locks are the server's: a buffer's content lock for a page, a heavyweight page lock, which nobody
 //! else takes on an index of ours, for a list. What an error leaves locked the server releases.
 
 use std::cell::Cell;
 use std::ops::Deref;
 use std::ptr;
+use std::rc::Rc;
 
 use mrl_index::page::{self, BODY_BYTES, Block, Body, Damage, ListId, NONE, damaged};
 use mrl_index::store::{Change, ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
+use crate::server::buffer::{self, Recent};
 use crate::server::error::SqlError;
 
 const HEADER_BYTES: usize = 24;
@@ -29,13 +34,16 @@ pub struct BufferStore {
     fork: pg_sys::ForkNumber::Type,
     /// Blocks below this one are there.
     known_blocks: Cell<Block>,
+    recent: Rc<Recent>,
 }
 
 impl BufferStore {
     /// # Safety
     /// The relation is an index of ours and stays open as long as this value.
     pub unsafe fn new(index: pg_sys::Relation) -> Self {
-        Self { index, fork: pg_sys::ForkNumber::MAIN_FORKNUM, known_blocks: Cell::new(0) }
+        // SAFETY: by contract.
+        let recent = unsafe { Recent::of(index) };
+        Self { index, fork: pg_sys::ForkNumber::MAIN_FORKNUM, known_blocks: Cell::new(0), recent }
     }
 
     /// The pages of an unlogged index that it begins with after a crash.
@@ -43,7 +51,8 @@ impl BufferStore {
     /// # Safety
     /// As [`BufferStore::new`].
     pub unsafe fn initial(index: pg_sys::Relation) -> Self {
-        Self { index, fork: pg_sys::ForkNumber::INIT_FORKNUM, known_blocks: Cell::new(0) }
+        let (fork, recent) = (pg_sys::ForkNumber::INIT_FORKNUM, Rc::default());
+        Self { index, fork, known_blocks: Cell::new(0), recent }
     }
 
     /// Logs every page as it is.
@@ -133,7 +142,7 @@ impl Drop for Buffer {
         // SAFETY: pinned, and locked where the flag says so.
         unsafe {
             match self.is_locked {
-                true => pg_sys::UnlockReleaseBuffer(self.buffer),
+                true => buffer::unlock(self.buffer),
                 false => pg_sys::ReleaseBuffer(self.buffer),
             }
         }
@@ -217,8 +226,17 @@ impl PageStore for BufferStore {
     type Lock<'a> = HeavyLock;
 
     fn read(&self, block: Block) -> Result<SharedPage<'_>, SqlError> {
-        let mut buffer = self.pin(block)?;
-        buffer.lock(pg_sys::BUFFER_LOCK_SHARE);
+        // SAFETY: the relation is open.
+        let found = unsafe { buffer::lock_recent(self.index, self.fork, block, &self.recent) };
+        let buffer = match found {
+            Some(buffer) => Buffer { buffer, is_locked: true },
+            None => {
+                let mut buffer = self.pin(block)?;
+                buffer.lock(pg_sys::BUFFER_LOCK_SHARE);
+                self.recent.remember(block, buffer.buffer);
+                buffer
+            }
+        };
         let page = buffer.page();
         // SAFETY: locked until the value that holds both is dropped.
         let body = unsafe {
@@ -234,6 +252,12 @@ impl PageStore for BufferStore {
         // SAFETY: locked until the value that holds both is dropped.
         let body = unsafe { body_of(buffer.page()) };
         Ok(SharedPage { _buffer: buffer, body })
+    }
+
+    fn expect(&self, block: Block, offset: usize, bytes: usize) {
+        if let Some(page) = self.recent.address(block) {
+            mrl_kernels::prefetch(page.wrapping_add(HEADER_BYTES + offset), bytes);
+        }
     }
 
     fn change(&self) -> Result<BufferChange<'_>, SqlError> {

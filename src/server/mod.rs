@@ -1,5 +1,5 @@
 //! The server's conventions, each wrapped once: how a C-language function is called and answers,
-//! how rows are returned, how arrays are read, how errors are raised.
+//! how rows are returned, how arrays and buffers are read, how errors are raised.
 //!
 //! Knows PostgreSQL and nothing of vectors or encoders.
 
@@ -7,6 +7,7 @@
 pub mod call;
 pub mod array;
 pub mod bits;
+pub mod buffer;
 pub mod catalog;
 pub mod error;
 pub mod rows;

@@ -5,6 +5,7 @@ tests/run-clients starts the cluster and names it in PGHOST, PGPORT and PGUSER.
 
 import psycopg
 import pytest
+from clusters import LOGGED, Cluster, Standby
 
 DATABASE = "clients"
 
@@ -38,3 +39,33 @@ def new_connection():
 def connection(new_connection):
     """A session that commits each statement."""
     return new_connection()
+
+
+@pytest.fixture
+def cluster(request):
+    """Starts clusters with the settings given; they are stopped after the test."""
+    made = []
+
+    def start(*settings):
+        name = f"{request.module.__name__.removeprefix('test_')}-{request.node.name}"
+        name = "".join(c if c.isalnum() else "-" for c in name)[:50]
+        made.append(Cluster(f"{name}-{len(made)}", [*LOGGED, *settings]))
+        return made[-1]
+
+    yield start
+    for cluster in made:
+        cluster.stop()
+
+
+@pytest.fixture
+def standby(cluster):
+    """Makes standbys of clusters; they are removed before those."""
+    made = []
+
+    def copy(primary, *settings):
+        made.append(Standby(primary, *settings))
+        return made[-1]
+
+    yield copy
+    for standby in made:
+        standby.remove()

@@ -6,7 +6,6 @@ longer: `make torture CYCLES=200`.
 
 import os
 import random
-import signal
 import subprocess
 import threading
 import time
@@ -14,61 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-CLUSTER = ROOT / "pgrx-config" / "cluster"
 DIMENSIONS = 64
-LOGGED = ["full_page_writes = on", "max_wal_size = '4GB'", "wal_level = replica"]
-
-
-class Cluster:
-    def __init__(self, name, settings):
-        self.name = name
-        subprocess.run([CLUSTER, "start", name, *settings], check=True)
-        lines = subprocess.run([CLUSTER, "env", name], check=True, capture_output=True, text=True).stdout
-        pairs = (line.removeprefix("export ").partition("=") for line in lines.splitlines())
-        self.environment = {key: value.strip("'") for key, _, value in pairs}
-
-    def connect(self, **options):
-        where = {"host": self.environment["PGHOST"], "port": self.environment["PGPORT"], "user": "postgres"}
-        return psycopg.connect(dbname="postgres", autocommit=True, **where, **options)
-
-    def control(self, *arguments):
-        subprocess.run([CLUSTER, "ctl", self.name, *arguments], check=True, stdout=subprocess.DEVNULL)
-
-    def kill(self):
-        """kill -9 of every process of the cluster."""
-        main = int((Path(self.environment["PGDATA"]) / "postmaster.pid").read_text().split()[0])
-        # Stopped first, it can start nothing while its children are killed.
-        os.kill(main, signal.SIGSTOP)
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        for process in [*map(int, children), main]:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        # A server that starts must not find the former one's process, dead or not.
-        deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{process}").exists() for process in [*map(int, children), main]):
-            assert time.monotonic() < deadline, "a killed process is still there"
-            time.sleep(0.01)
-
-    def stop(self):
-        subprocess.run([CLUSTER, "stop", self.name], check=True)
-
-
-@pytest.fixture
-def cluster(request):
-    made = []
-
-    def start(*settings):
-        made.append(Cluster(f"index-{request.node.name.replace('_', '-')[:40]}", [*LOGGED, *settings]))
-        return made[-1]
-
-    yield start
-    for cluster in made:
-        cluster.stop()
 
 
 def vectors(count, seed):
@@ -278,10 +224,11 @@ def test_cancels_take_effect_soon(cluster):
             "INSERT INTO t SELECT id + 1000000 + (random() * 1e12)::bigint, n, emb FROM t",
             "SET enable_seqscan = off; SET enable_sort = off; SELECT count(*) FROM (SELECT id FROM t ORDER BY emb <#> (SELECT emb FROM t LIMIT 1)) s",
             "DELETE FROM t WHERE id > 1000000",
+            "VACUUM (INDEX_CLEANUP on) t",
         ]
         generator = random.Random(2)
         slowest = 0
-        for round_number in range(30):
+        for round_number in range(36):
             statement = statements[round_number % len(statements)]
             begun = threading.Event()
 

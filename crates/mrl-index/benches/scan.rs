@@ -1,65 +1,156 @@
-//! Where a scan's time goes, without a server: a query's rounds over 100,000 rows of 384 dimensions in
-//! memory. `cargo bench -p mrl-index`.
+//! Where a scan's time goes, without a server: queries over vectors in memory, with recall and counts.
+//!
+//! ```text
+//! cargo bench -p mrl-index -- [--grown]                         100,000 synthetic rows of 384 dimensions
+//! cargo bench -p mrl-index -- vectors.npy [ROWS A LIST] [PROBES …]    halfs, one row a vector; the first
+//!                                                               1,000 are kept out, 200 of them are queries
+//! ```
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::hint::black_box;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use common::*;
 use half::f16;
+use mrl_index::build::{Plan, ROWS_A_LIST, create_empty};
+use mrl_index::directory::Directory;
+use mrl_index::group::Tid;
+use mrl_index::insert::{Inserted, insert};
+use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
 use mrl_index::page::Damage;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
+use mrl_index::split::split;
 
-/// Answers at once: the scan's own time is what counts.
-struct Instantly;
+const QUERIES: usize = 200;
+const KEPT_OUT: usize = 1000;
+const WANTED: usize = 10;
 
-impl Reranker for Instantly {
+/// Knows all vectors, in the order of their TIDs.
+struct Memory<'a> {
+    vectors: &'a [Vec<f16>],
+    query: &'a [f16],
+}
+
+impl Reranker for Memory<'_> {
     type Error = Damage;
     fn row(&mut self, tid: u64) -> Result<Option<f64>, Damage> {
-        Ok(Some(tid as f64 * 1e-9 - 1.0))
+        self.vector(&self.vectors[index_of(tid)]).map(Some)
     }
-    fn vector(&mut self, _: &[f16]) -> Result<f64, Damage> {
-        Ok(-1.0)
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Damage> {
+        Ok(-f64::from(mrl_kernels::dot(vector, self.query)))
     }
 }
 
+/// The inverse of [`numbered`].
+fn index_of(tid: u64) -> usize {
+    (tid >> 16) as usize * 50 + (tid & 0xffff) as usize - 1
+}
+
+/// The rows of a NumPy file of halfs.
+fn read_npy(path: &str) -> Vec<Vec<f16>> {
+    let bytes = std::fs::read(path).expect("the file of vectors can be read");
+    let header_bytes = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..10 + header_bytes]).expect("a NumPy file");
+    assert!(header.contains("'<f2'") && header.contains("False"), "halfs, row after row: {header}");
+    let shape = header.split(['(', ')']).nth(1).expect("a shape");
+    let dimensions: usize = shape.split(',').nth(1).expect("two axes").trim().parse().unwrap();
+    let halfs = bytes[10 + header_bytes..].as_chunks().0;
+    let halfs: Vec<f16> = halfs.iter().map(|half| f16::from_le_bytes(*half)).collect();
+    halfs.chunks_exact(dimensions).map(<[f16]>::to_vec).collect()
+}
+
 fn main() {
-    let rows = numbered(clustered(100_000, 384, true, 1));
-    let (store, directory) = built(&rows, &plan(384, Metric::InnerProduct, false), 80);
-    let queries = clustered(100, 384, true, 1);
-    for (label, steering) in [
-        ("8 lists", Steering { probes: Probes::Lists(8), ..Steering::default() }),
-        (
-            "8 lists, no funnel",
-            Steering { probes: Probes::Lists(8), no_funnel: true, ..Steering::default() },
-        ),
-        ("all lists", Steering { probes: Probes::All, ..Steering::default() }),
-        (
-            "all lists, no funnel",
-            Steering { probes: Probes::All, no_funnel: true, ..Steering::default() },
-        ),
-        (
-            "all lists, exact",
-            Steering { probes: Probes::All, epsilon: Epsilon::Exact, ..Steering::default() },
-        ),
-    ] {
-        let (start, mut scored, mut finished) = (Instant::now(), 0, 0);
-        for query in &queries {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let mut vectors = match arguments.first() {
+        Some(path) => read_npy(path),
+        None => clustered(100_000 + KEPT_OUT, 384, true, 1),
+    };
+    let rows = vectors.split_off(KEPT_OUT);
+    let dimensions = rows[0].len();
+    let number = |i: usize, default| arguments.get(i).map_or(default, |text| text.parse().unwrap());
+    let lists = rows.len().div_ceil(number(1, ROWS_A_LIST));
+    let mut plan = plan(dimensions, Metric::InnerProduct, false);
+    plan.coarse_dimensions = dimensions.min(384);
+    let start = Instant::now();
+    let (store, directory) = match std::env::args().any(|argument| argument == "--grown") {
+        true => grown(&numbered(rows.clone()), &plan),
+        false => built(&numbered(rows.clone()), &plan, lists),
+    };
+    println!(
+        "{} rows in {} lists, {:.1} s",
+        rows.len(),
+        directory.live_lists().len(),
+        start.elapsed().as_secs_f64()
+    );
+
+    let queries: Vec<&[f16]> = vectors.iter().take(QUERIES).map(Vec::as_slice).collect();
+    let truth: Vec<f32> = queries.iter().map(|query| tenth_best(&rows, query)).collect();
+    let mut settings = vec![("default".to_string(), Steering::default())];
+    for probes in arguments.iter().skip(2) {
+        let lists = Probes::Lists(probes.parse().unwrap());
+        settings
+            .push((format!("{probes} lists"), Steering { probes: lists, ..Steering::default() }));
+    }
+    let all = Steering { probes: Probes::All, ..Steering::default() };
+    settings.push(("all lists".into(), all));
+    settings.push(("all, no funnel".into(), Steering { no_funnel: true, ..all }));
+    settings.push(("all, exact".into(), Steering { epsilon: Epsilon::Exact, ..all }));
+    for (label, steering) in settings {
+        let (mut scored, mut finished, mut reranked, mut found) = (0, 0, 0, 0);
+        let mut times = Vec::new();
+        for (query, truth) in queries.iter().zip(&truth) {
+            let mut reranker = Memory { vectors: &rows, query };
+            let start = Instant::now();
             let mut scan = Scan::new(directory.clone(), query, steering);
-            black_box(scan.next(&store, &mut Instantly).ok());
+            let mut nearest = Vec::with_capacity(WANTED);
+            while nearest.len() < WANTED {
+                match scan.next(&store, &mut reranker).unwrap() {
+                    Some(tid) => nearest.push(tid),
+                    None => break,
+                }
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+            let near = |tid: &u64| mrl_kernels::dot(&rows[index_of(*tid)], query) >= *truth;
+            found += nearest.iter().filter(|tid| near(tid)).count();
             scored += scan.counters.codes_scored;
             finished += scan.counters.codes_finished;
+            reranked += scan.counters.rows_reranked;
         }
-        let nanoseconds = start.elapsed().as_nanos() as f64;
+        times.sort_by(f64::total_cmp);
+        let each = |count| count / QUERIES as u64;
         println!(
-            "{label:24} {:8.1} µs a query, {:6.2} ns a code scored, {} scored, {} finished",
-            nanoseconds / 1e3 / queries.len() as f64,
-            nanoseconds / scored as f64,
-            scored / 100,
-            finished / 100
+            "{label:15} recall {:.4}, {:7.1} µs p50; {} scored, {} finished, {} reranked",
+            found as f64 / (QUERIES * WANTED) as f64,
+            times[QUERIES / 2],
+            each(scored),
+            each(finished),
+            each(reranked),
         );
     }
+}
+
+/// An index that began empty.
+fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Directory>) {
+    let store = MemoryStore::new();
+    create_empty(&store, plan).unwrap();
+    let mut directory = Directory::read(&store).unwrap();
+    for (tid, vector) in rows {
+        if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
+            store.tick();
+            split(&store, &directory, list).unwrap();
+            directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
+        }
+    }
+    (store, Rc::new(directory))
+}
+
+/// The tenth greatest inner product.
+fn tenth_best(rows: &[Vec<f16>], query: &[f16]) -> f32 {
+    let mut products: Vec<f32> = rows.iter().map(|row| mrl_kernels::dot(row, query)).collect();
+    *products.select_nth_unstable_by(WANTED - 1, |a, b| b.total_cmp(a)).1
 }

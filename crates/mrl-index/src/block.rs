@@ -9,7 +9,7 @@
 //! as bytes: adding one looked-up byte for each of the 32 tables gives a row's product
 //! (André, Kermarrec and Le Scouarnec, "Quick ADC", ICMR 2017).
 
-use mrl_kernels::{CodeBytes, CodeSums, TablePair, look_up_sums};
+use mrl_kernels::{CodeBytes, CodeUnit, MOST_COUNTED, TablePair, score_codes};
 
 use crate::codes::LEVELS;
 use crate::layers::LEADING;
@@ -50,7 +50,8 @@ pub struct Tables {
 
 impl Tables {
     /// The tables of a rotated query piece of 64 components, scaled so that the table with the
-    /// widest range uses a byte's whole range.
+    /// widest range uses all that a kernel's byte may count. The error of that rounding is a tenth of the
+    /// code's own, or less.
     pub fn new(query: &[f32; LEADING]) -> Self {
         let products: [[f32; 16]; TABLES] = std::array::from_fn(|table| {
             let (first, second) = (query[2 * table], query[2 * table + 1]);
@@ -59,7 +60,7 @@ impl Tables {
         let least = products.map(|table| table.into_iter().fold(f32::INFINITY, f32::min));
         let most = products.map(|table| table.into_iter().fold(f32::NEG_INFINITY, f32::max));
         let widest = most.iter().zip(&least).map(|(most, least)| most - least).fold(0.0, f32::max);
-        let step = if widest > 0.0 { widest / 255.0 } else { 1.0 };
+        let step = if widest > 0.0 { widest / f32::from(MOST_COUNTED) } else { 1.0 };
         let bytes = |table: usize| {
             products[table].map(|product| ((product - least[table]) / step).round() as u8)
         };
@@ -67,19 +68,22 @@ impl Tables {
         Self { bytes, step, offset: least.iter().sum() }
     }
 
-    /// The products of the query with the levels of each row's code.
+    /// The scores of a block's rows: `base`, and of each row its scale (a bfloat16) times the product of
+    /// the query with the levels of its code.
     ///
-    /// Each of the 32 terms is rounded to a byte's unit, so a product is off by
+    /// Each of the 32 terms of a product is rounded to a byte's unit, so it is off by
     /// [`Tables::rounding`] at most.
-    pub fn scan(&self, block: &Block) -> [f32; ROWS] {
+    #[inline]
+    pub fn score(
+        &self,
+        block: &Block,
+        scales: &[[u8; 2]; ROWS],
+        base: f32,
+        scores: &mut [f32; ROWS],
+    ) {
         let (codes, _): (&[CodeBytes], _) = block.as_chunks::<ROWS>();
-        let mut sums: CodeSums = [0; ROWS];
-        look_up_sums(codes, &self.bytes, &mut sums);
-        let mut products = [self.offset; ROWS];
-        for (product, sum) in products.iter_mut().zip(&sums) {
-            *product += self.step * f32::from(*sum);
-        }
-        products
+        let unit = CodeUnit { base, offset: self.offset, step: self.step };
+        score_codes(codes, &self.bytes, scales, &unit, scores);
     }
 
     /// The most by which the bytes' rounding can move a product.
@@ -93,6 +97,13 @@ mod tests {
     use super::*;
     use crate::codes::product_two_bits;
     use proptest::prelude::*;
+
+    /// Products: scores with scales of 1.
+    fn scan(tables: &Tables, block: &Block) -> [f32; ROWS] {
+        let mut scores = [0.0; ROWS];
+        tables.score(block, &[[0x80, 0x3f]; ROWS], 0.0, &mut scores);
+        scores
+    }
 
     fn codes() -> impl Strategy<Value = Vec<[u8; CODE_BYTES]>> {
         prop::collection::vec(any::<[u8; CODE_BYTES]>(), ROWS)
@@ -116,7 +127,7 @@ mod tests {
             codes.iter().enumerate().for_each(|(row, code)| store(&mut block, row, code));
             let query: [f32; LEADING] = query.try_into().unwrap();
             let tables = Tables::new(&query);
-            let found = tables.scan(&block);
+            let found = scan(&tables, &block);
             for (code, found) in codes.iter().zip(found) {
                 let expected = product_two_bits(&query, code);
                 prop_assert!((found - expected).abs() <= tables.rounding() + 1e-3);
@@ -127,10 +138,9 @@ mod tests {
     #[test]
     fn a_query_of_zeros_and_one_of_extremes() {
         let block = [0b11_10_01_00; BLOCK_BYTES];
-        assert_eq!(Tables::new(&[0.0; LEADING]).scan(&block), [0.0; ROWS]);
-        // The sum of 32 full bytes fits the sum's 16 bits.
+        assert_eq!(scan(&Tables::new(&[0.0; LEADING]), &block), [0.0; ROWS]);
         let full = [0xff; BLOCK_BYTES];
-        let found = Tables::new(&[2.0; LEADING]).scan(&full);
+        let found = scan(&Tables::new(&[2.0; LEADING]), &full);
         assert!(found.iter().all(|product| (product - 192.0).abs() < 0.1), "{found:?}");
     }
 }

@@ -6,9 +6,9 @@ use crate::encode::Row;
 use crate::group::{self, Group, RowEntry, Tid};
 use crate::insert::put_row;
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
+use crate::round::read_references;
 use crate::shape::Shape;
-use crate::store::{Change, MOST_PAGES, PageStore};
+use crate::store::{Change, MOST_PAGES, PageStore, Steps};
 
 /// A row of a list, with all its TIDs.
 pub struct Member {
@@ -29,10 +29,9 @@ pub fn read_members<S: PageStore>(
     let mut references = read_references(store, list, newest)?;
     references.sort_unstable();
     let mut members = Vec::new();
-    let (mut block, mut left) = (head, store.block_count()?);
+    let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
-        store.check_interrupts()?;
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         for index in 0..group.blocks() {
@@ -251,11 +250,10 @@ pub fn pages_of<S: PageStore>(
     head: Block,
 ) -> Result<Vec<Block>, S::Error> {
     let mut pages = Vec::new();
-    let (mut block, mut left) = (head, store.block_count()?);
+    let (mut block, mut steps) = (head, Steps::default());
     let mut references = NONE;
     while block != NONE {
-        store.check_interrupts()?;
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         if block == head {
@@ -269,7 +267,7 @@ pub fn pages_of<S: PageStore>(
     }
     let mut block = references;
     while block != NONE {
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        steps.step(store, block)?;
         let body = store.read(block)?;
         page::expect(&body, block, Kind::References, list)?;
         pages.push(block);

@@ -6,9 +6,9 @@ use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, RowEntry, Tid, wide};
 use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
-use crate::store::PageStore;
+use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::round::read_references;
+use crate::store::{PageStore, Steps};
 
 /// What an index consists of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -89,11 +89,10 @@ impl<S: PageStore> Check<'_, S> {
         let (mut open, mut references_open, mut references) = (NONE, NONE, NONE);
         let mut next_opens: BTreeMap<Block, Block> = BTreeMap::new();
         let mut newest_ordinals = Vec::new();
-        let (mut block, mut left) = (entry.head, self.store.block_count()?);
+        let (mut block, mut steps) = (entry.head, Steps::default());
         let mut marked: BTreeMap<u16, Tid> = BTreeMap::new();
         while block != NONE {
-            self.store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(self.store, block)?;
             self.page(block);
             let body = self.store.read(block)?;
             let group = Group::new(&body, block, list, &shape)?;
@@ -155,7 +154,7 @@ impl<S: PageStore> Check<'_, S> {
         let mut next_opens = BTreeMap::new();
         let mut block = references;
         while block != NONE {
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(self.store, block)?;
             self.page(block);
             let body = self.store.read(block)?;
             let page = References::new(&body, block, list)?;
@@ -219,11 +218,9 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
             ZEROS => info.zeros = references,
             _ => {
                 let (mut rows, mut block) = (0, head);
-                let mut left = info.pages;
+                let mut steps = Steps::default();
                 while block != NONE {
-                    store.check_interrupts()?;
-                    left =
-                        left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+                    steps.step(store, block)?;
                     let body = store.read(block)?;
                     let group = Group::new(&body, block, list, shape)?;
                     rows += group.live_rows() as u64;

@@ -24,7 +24,7 @@ use crate::shape::{GROUP_POINTERS, Shape, TID_BYTES};
 pub type Tid = u64;
 
 /// The bits of a block that stand for slots below `rows`.
-const fn mask_below(rows: usize) -> u32 {
+pub const fn mask_below(rows: usize) -> u32 {
     if rows >= ROWS { u32::MAX } else { (1 << rows) - 1 }
 }
 
@@ -139,15 +139,24 @@ const SCALES: usize = BLOCK_BYTES;
 const TERMS: usize = SCALES + 2 * ROWS;
 const SHARES: usize = TERMS + 2 * ROWS;
 
+/// Bytes of a block that every scan reads.
+pub const SCANNED_BYTES: usize = TERMS;
+
 impl<'a> RowBlock<'a> {
+    /// Asks for the memory that a scan will read.
+    #[inline]
+    pub fn expect(&self) {
+        mrl_kernels::prefetch(self.bytes.as_ptr(), SCANNED_BYTES);
+    }
+
     #[inline]
     pub fn codes(&self) -> &'a Codes {
         self.bytes.first_chunk().unwrap_or(&[0; BLOCK_BYTES])
     }
 
     #[inline]
-    pub fn scales(&self) -> &'a [[u8; 2]] {
-        self.bytes[SCALES..TERMS].as_chunks().0
+    pub fn scales(&self) -> &'a [[u8; 2]; ROWS] {
+        self.bytes[SCALES..TERMS].as_chunks().0.first_chunk().unwrap_or(&[[0; 2]; ROWS])
     }
 
     #[inline]

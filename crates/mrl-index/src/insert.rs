@@ -12,10 +12,10 @@ use crate::group::{self, Group, References, RowEntry, Tid};
 use crate::meta::{Entry, META_BLOCK, Metric, NULLS, State, ZEROS};
 use crate::page::{self, Block, Body, Kind, ListId, NONE, damaged};
 use crate::shape::Shape;
-use crate::store::{Change, ListLock, PageStore};
+use crate::store::{Change, ListLock, PageStore, Steps};
 
-/// Groups of a list that is due to be split. 2,496 rows of 384 dimensions: lists of half of that are
-/// what a build aims at.
+/// Groups of a list that is due to be split. 2,496 rows of 384 dimensions: with 7 groups a grown index is a
+/// tenth faster, and its recall .009 below a fresh one's instead of .003.
 pub const GROUPS_BEFORE_SPLIT: usize = 8;
 
 /// What an insert found.
@@ -259,10 +259,9 @@ fn refer<S: PageStore>(
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
     let mut rows: Vec<(ListId, Row)> = Vec::new();
-    let (mut block, mut left) = (head, store.block_count()?);
+    let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
-        store.check_interrupts()?;
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+        steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         for index in 0..group.blocks() {

@@ -20,7 +20,7 @@
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
 //! | [`insert`], [`split`], [`chain`] | one row more, and what follows when a list is full |
-//! | [`query`], [`scan`] | the nearest rows, one after another |
+//! | [`query`], `round`, `queue`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -43,6 +43,7 @@ pub mod meta;
 pub mod page;
 pub mod query;
 mod queue;
+mod round;
 pub mod scan;
 pub mod shape;
 pub mod split;

@@ -52,6 +52,12 @@ impl PageStore for MemoryStore {
         self.page(block)
     }
 
+    fn expect(&self, block: Block, offset: usize, bytes: usize) {
+        if let Some(page) = self.pages.borrow().get(block as usize) {
+            mrl_kernels::prefetch(page.as_ptr().wrapping_add(offset), bytes);
+        }
+    }
+
     fn change(&self) -> Result<MemoryChange<'_>, Damage> {
         Ok(MemoryChange { store: self, pages: Vec::new() })
     }

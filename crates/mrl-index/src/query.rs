@@ -5,7 +5,7 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, BitSums, Planes};
+use mrl_kernels::{self as kernels, Sections, SectionsProduct};
 
 use crate::block::{ROWS, Tables};
 use crate::encode::{Encoder, widened};
@@ -30,49 +30,13 @@ enum Scale {
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 const UNKNOWN: f32 = f32::MAX;
 
-/// One of the layers after the first that a query reads: the rotated piece, each component rounded to one
-/// of sixteen levels. The error of that is small beside a one-bit code's: a tenth of it.
-#[derive(Debug, Clone)]
-struct Later {
-    /// Words of the code.
-    words: usize,
-    /// What the levels stand for: `lowest + step · number`.
-    lowest: f32,
-    step: f32,
-    /// The sum of all components, as rounded.
-    sum: f32,
-    /// By what a scale is multiplied for the deviation of the estimate's error.
-    error: f32,
-}
-
-impl Later {
-    /// Of a layer whose code has so many bytes; its planes are put behind the others'.
-    fn new(
-        layer: usize,
-        piece: &[f32],
-        length: f32,
-        bytes: usize,
-        planes: &mut Vec<Planes>,
-    ) -> Self {
-        const LEVELS: f32 = 15.0;
-        let lowest = piece.iter().copied().fold(f32::INFINITY, f32::min);
-        let highest = piece.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let step = if highest > lowest { (highest - lowest) / LEVELS } else { 1.0 };
-        let first = planes.len();
-        planes.resize(first + bytes.div_ceil(8), Planes::default());
-        let mut sum = 0.0;
-        for (i, x) in piece.iter().enumerate() {
-            let number = ((x - lowest) / step).round() as u64;
-            sum += lowest + step * number as f32;
-            // Component i is the highest but i % 8 of byte i / 8.
-            let bit = i / 8 % 8 * 8 + 7 - i % 8;
-            for (weight, plane) in planes[first + i / 64].iter_mut().enumerate() {
-                *plane |= (number >> weight & 1) << bit;
-            }
-        }
-        let error = factors(1.0, layer, piece.len()).error * length;
-        Self { words: bytes.div_ceil(8), lowest, step, sum, error }
-    }
+/// What a frame gives for a query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Base {
+    /// Its share of the scores of its rows.
+    pub value: f32,
+    /// The part of the inner product that the later layers' dimensions have.
+    pub later: f32,
 }
 
 /// A query against one index.
@@ -84,10 +48,10 @@ pub struct Query {
     /// By what a scale of layer 0 is multiplied for the deviation of its error.
     leading_error: f32,
     leading_share: f32,
-    later: Vec<Later>,
-    /// Of all later layers, one after another: every layer but the last fills whole words.
-    planes: Vec<Planes>,
-    later_bytes: usize,
+    /// The later layers, each component rounded to one of sixteen numbers; the error of that is a tenth
+    /// of a one-bit code's own.
+    later: Sections,
+    /// The layers of a row, of which the query may read fewer.
     layers: usize,
     scale: Scale,
     length: f32,
@@ -102,13 +66,11 @@ impl Query {
         let mut leading = [0.0; LEADING];
         let (piece, leading_length) = rotated.piece(0);
         leading[..piece.len()].copy_from_slice(piece);
-        let mut planes = Vec::new();
-        let later = (1..rotated.layers()).map(|layer| {
+        let mut later = Sections::default();
+        for layer in 1..rotated.layers() {
             let (piece, length) = rotated.piece(layer);
-            Later::new(layer, piece, length, layers.code_bytes(layer), &mut planes)
-        });
-        let later: Vec<Later> = later.collect();
-        let later_bytes = (1..rotated.layers()).map(|layer| layers.code_bytes(layer)).sum();
+            later.push(piece, factors(1.0, layer, piece.len()).error * length);
+        }
         let last = rotated.layers() - 1;
         let range = layers.range(last);
         let scale = match encoder.metric {
@@ -131,8 +93,6 @@ impl Query {
             .min(1.0),
             leading_error: factors(1.0, 0, layers.range(0).len()).error * leading_length,
             later,
-            planes,
-            later_bytes,
             layers: layers.count(),
             scale,
             length: kernels::squared_norm(vector).sqrt(),
@@ -141,27 +101,25 @@ impl Query {
     }
 
     /// A frame's share of the scores of its rows.
-    pub fn base(&self, frame: &[f16]) -> f32 {
-        let product = kernels::dot(&frame[..self.vector.len()], &self.vector);
-        match self.metric {
+    pub fn base(&self, frame: &[f16]) -> Base {
+        let (leading, later) = self.vector.split_at(LEADING.min(self.vector.len()));
+        let (frame_leading, frame_later) = frame[..self.vector.len()].split_at(leading.len());
+        let later = kernels::dot(frame_later, later);
+        let product = kernels::dot(frame_leading, leading) + later;
+        let value = match self.metric {
             Metric::Euclidean => product - kernels::squared_norm(frame) / 2.0,
             _ => product,
-        }
+        };
+        Base { value, later }
     }
 
     /// The scores of a block's rows by layer 0 alone.
     #[inline]
-    pub fn score_block(&self, block: RowBlock, base: f32) -> [f32; ROWS] {
-        let products = self.tables.scan(block.codes());
-        let scales = block.scales();
-        let mut scores = [base; ROWS];
-        for ((score, scale), product) in scores.iter_mut().zip(scales).zip(&products) {
-            *score += wide(*scale) * product;
-        }
+    pub fn score_block(&self, block: RowBlock, base: f32, scores: &mut [f32; ROWS]) {
+        self.tables.score(block.codes(), block.scales(), base, scores);
         match self.scale {
             Scale::None if self.metric == Metric::Euclidean => {
-                let terms = block.terms();
-                for (score, term) in scores.iter_mut().zip(terms) {
+                for (score, term) in scores.iter_mut().zip(block.terms()) {
                     *score -= wide(*term) / 2.0;
                 }
             }
@@ -173,7 +131,11 @@ impl Query {
                 }
             }
         }
-        scores
+    }
+
+    /// Whether scores are divided by the length of the row's prefix.
+    pub fn divides(&self) -> bool {
+        self.scale != Scale::None
     }
 
     /// By what a row's inner product is multiplied; 0 where its prefix is all but zero.
@@ -205,34 +167,16 @@ impl Query {
         self.leading_share
     }
 
-    /// Memory for [`Query::later`].
-    pub fn room(&self) -> Vec<BitSums> {
-        vec![BitSums::default(); self.planes.len()]
-    }
-
     /// What the later layers add to an inner product, and their squared error.
-    /// `sums` is memory that is used again from row to row: [`Query::room`].
     #[inline]
-    pub fn later(&self, entry: RowEntry, sums: &mut [BitSums]) -> (f32, f32) {
-        let code = &entry.code()[2 * (self.layers - 1)..][..self.later_bytes];
-        let mut sums = sums;
-        kernels::weighted_bits(code, &self.planes, sums);
-        let (mut sum, mut squared) = (0.0, 0.0);
-        for (i, later) in self.later.iter().enumerate() {
-            let own;
-            (own, sums) = sums.split_at_mut(later.words);
-            let (mut bits, mut weighted) = (0, 0);
-            for sum in own {
-                bits += sum.bits;
-                weighted += sum.weighted;
-            }
-            // Twice the product with the positive signs, less that with all.
-            let positive = later.lowest * bits as f32 + later.step * weighted as f32;
-            let scale = entry.scale(i + 1);
-            sum += scale * (2.0 * positive - later.sum);
-            squared += (scale * later.error) * (scale * later.error);
+    pub fn later(&self, entry: RowEntry) -> SectionsProduct {
+        if self.later.count() == 0 {
+            return SectionsProduct::default();
         }
-        (sum, squared)
+        let (scales, codes) = entry.code().split_at(2 * (self.layers - 1));
+        let (scales, _) = scales.as_chunks::<2>();
+        let codes = &codes[..self.later.code_bytes()];
+        kernels::multiply_sections(&self.later, &scales[..self.later.count()], codes)
     }
 
     /// The score that a distance stands for; that of no number is the least.

@@ -22,12 +22,11 @@ pub(crate) struct Exact {
 }
 
 impl Ord for Exact {
-    /// The greatest is the nearest; of equally near ones the first TID. What is not a number, of
-    /// either sign, comes last, as the server has it.
+    /// The greatest is the nearest; of equally near ones the first TID. As in SQL a distance that is no
+    /// number, whatever its sign bit, is the farthest.
     fn cmp(&self, other: &Self) -> Ordering {
-        let farther = other.distance.is_nan().cmp(&self.distance.is_nan());
-        let farther = farther.then(other.distance.total_cmp(&self.distance));
-        farther.then(other.tid.cmp(&self.tid))
+        let is_nan = other.distance.is_nan().cmp(&self.distance.is_nan());
+        is_nan.then(other.distance.total_cmp(&self.distance)).then(other.tid.cmp(&self.tid))
     }
 }
 
@@ -73,12 +72,20 @@ impl Queue {
             return;
         }
         if count < self.far.len() {
-            self.far.select_nth_unstable_by(count, better);
+            // Of many the scores alone, which are a sixth of the rows' bytes, tell who is near.
+            let mut uppers: Vec<f32> = self.far.iter().map(|waiting| waiting.upper).collect();
+            let (_, bar, _) = uppers.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
+            let bar = *bar;
+            self.near = self.far.extract_if(.., |waiting| waiting.upper >= bar).collect();
+        } else {
+            self.near = std::mem::take(&mut self.far);
         }
-        // The best are moved to the end, which is then cut off.
-        let rest = self.far.split_off(count);
-        self.near = std::mem::replace(&mut self.far, rest);
         self.near.sort_unstable_by(|a, b| better(b, a));
+    }
+
+    /// The row that will be asked for after so many others, where it is known.
+    pub fn later(&self, others: usize) -> Option<&Waiting> {
+        self.near.len().checked_sub(others + 1).map(|i| &self.near[i])
     }
 
     pub fn best(&self) -> Option<f32> {

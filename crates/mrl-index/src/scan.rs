@@ -10,20 +10,20 @@
 //!
 //! Rows without distances come last: vectors of zeros under cosine, then NULLs.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use half::f16;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::{self, Group, References, RowEntry, Tid};
+use crate::group::{self, Group, RowEntry, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
-use crate::store::PageStore;
+use crate::round::{Known, NO_BAR, Round, read_references};
+use crate::store::{PageStore, Steps};
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,6 +91,8 @@ pub struct Counters {
 /// Who knows exact distances.
 pub trait Reranker {
     type Error;
+    /// Tells that a row will soon be asked for. A hint, of any TID.
+    fn expect(&mut self, _tid: Tid) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -112,63 +114,30 @@ mod tuning {
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
-    /// Of the rows that went on, one in so many may be returned before the next round.
+    /// Of the rows that went on, one in so many may be returned before the next round: in the first round,
+    /// and in later ones, of whose rows fewer come out of place.
     pub const RETURNED_SHARE: usize = 64;
+    pub const RETURNED_SHARE_LATER: usize = 32;
     /// But so many in any case.
     pub const LEAST_RETURNED: usize = 20;
     /// By what the lists and the rows that go on grow from round to round.
     pub const MORE_LISTS: usize = 2;
-    pub const MORE_ROWS: usize = 4;
+    pub const MORE_ROWS: usize = 2;
 }
 /// How many lists the first round of a scan probes of so many, where nothing else is said.
 pub fn probes_for(lists: usize) -> usize {
     tuning::probes(lists)
 }
 
-/// Rows whose memory is asked for ahead of their turn.
-const PREFETCH_DISTANCE: usize = 6;
-
-/// A place in the order in which rows go on: the score, then where the row lies.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Place {
-    score: f32,
-    block: Block,
-    slot: u16,
-}
-
-impl Place {
-    /// Less is earlier.
-    fn order(&self, other: &Self) -> Ordering {
-        let score = other.score.total_cmp(&self.score);
-        score.then(self.block.cmp(&other.block)).then(self.slot.cmp(&other.slot))
-    }
-}
-
-/// A row scored by layer 0.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    place: Place,
-    referenced: bool,
-    /// Of the round's groups.
-    group: u32,
-    inverse_length: f32,
-    scale: [u8; 2],
-}
-
-/// A group that the round has seen.
-#[derive(Debug, Clone)]
-struct Seen {
-    list: ListId,
-    ordinal: usize,
-    /// Row pages, then copy pages: in the round's `pointers` from here on.
-    pointers: usize,
-}
+/// Rows that a reranker is told of ahead of their turn.
+const ROWS_EXPECTED: usize = 8;
 
 /// A list that has been probed, and how far its rows have gone on.
 #[derive(Debug, Clone, Copy)]
 struct Probed {
     list: ListId,
-    taken_to: Option<Place>,
+    /// Rows with this score by layer 0 or a better one have gone on.
+    taken_to: Option<f32>,
     /// Whether rows remain.
     more: bool,
 }
@@ -190,8 +159,7 @@ pub struct Scan {
     /// All lists, the nearest first; those before `probed.len()` have been probed.
     ranked: Vec<ListId>,
     probed: Vec<Probed>,
-    references: HashMap<ListId, Vec<(u16, Tid)>>,
-    bases: HashMap<ListId, f32>,
+    known: Known,
     funnel: usize,
     /// Whether there are rows not yet looked at.
     more: bool,
@@ -200,6 +168,8 @@ pub struct Scan {
     returned: u64,
     last: f64,
     waiting: Queue,
+    /// Whether the reranker knows which rows come next.
+    expected: bool,
     exact: BinaryHeap<Exact>,
     phase: Phase,
     tail: VecDeque<Tid>,
@@ -224,14 +194,14 @@ impl Scan {
             steering,
             ranked,
             probed: Vec::new(),
-            references: HashMap::new(),
-            bases: HashMap::new(),
+            known: Known::default(),
             funnel: 0,
             more: true,
             quota: 0,
             returned: 0,
             last: f64::NEG_INFINITY,
             waiting: Queue::default(),
+            expected: false,
             exact: BinaryHeap::new(),
             phase,
             tail: VecDeque::new(),
@@ -286,6 +256,14 @@ impl Scan {
         waiting: Waiting,
     ) -> Result<(), S::Error> {
         self.counters.rows_reranked += 1;
+        if waiting.copy == NONE {
+            // The first of a round are asked for all at once, then each in its turn.
+            let first = if self.expected { ROWS_EXPECTED } else { 1 };
+            self.expected = true;
+            for others in first - 1..ROWS_EXPECTED {
+                self.waiting.later(others).iter().for_each(|later| reranker.expect(later.tid));
+            }
+        }
         if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
             self.waiting.clear();
             self.steering.rounds = Rounds::One;
@@ -338,189 +316,46 @@ impl Scan {
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
-            () if first => tuning::funnel(
-                self.probed.len() * crate::build::ROWS_A_LIST,
-                self.query.leading_share(),
-            ),
+            // How many rows the lists have is known once they are scored.
+            () if first => 0,
             () => self.funnel * tuning::MORE_ROWS,
         };
-        self.quota = self.returned
-            + (self.funnel / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED) as u64;
+        let directory = self.directory.clone();
         let mut round = Round::default();
-        for i in 0..self.probed.len() {
-            if self.probed[i].more {
-                self.score_list(store, i, &mut round)?;
-            }
+        let mut lists = self.probed.iter().filter(|probed| probed.more).peekable();
+        while let Some(Probed { list, taken_to, .. }) = lists.next() {
+            let head = |probed: &&Probed| directory.entries[probed.list as usize].head;
+            let following = lists.peek().map_or(NONE, head);
+            let (query, known) = (&self.query, &mut self.known);
+            round.score_list(store, &directory, query, known, *list, *taken_to, following)?;
         }
-        let dropped = round.shrink(self.funnel);
-        if dropped || round.bar.is_some() {
-            let end = round.candidates.iter().map(|c| c.place).max_by(Place::order);
-            for probed in self.probed.iter_mut().filter(|probed| probed.more) {
-                probed.taken_to = match (probed.taken_to, end) {
-                    (Some(before), Some(end)) if before.order(&end).is_gt() => Some(before),
-                    (_, end) => end,
-                };
-            }
-        } else {
-            self.probed.iter_mut().for_each(|probed| probed.more = false);
+        self.counters.codes_scored += round.scored;
+        if self.funnel == 0 {
+            self.funnel = tuning::funnel(round.scored as usize, self.query.leading_share());
+        }
+        let returned_share = match first {
+            true => tuning::RETURNED_SHARE,
+            false => tuning::RETURNED_SHARE_LATER,
+        };
+        self.quota =
+            self.returned + (self.funnel / returned_share).max(tuning::LEAST_RETURNED) as u64;
+        let bar = round.bar(self.funnel);
+        for probed in self.probed.iter_mut().filter(|probed| probed.more) {
+            probed.taken_to = Some(probed.taken_to.map_or(bar, |before| before.min(bar)));
+            probed.more = bar != NO_BAR;
         }
         self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
-        self.finish(store, round)
-    }
-
-    /// Scores layer 0 of a list's rows.
-    fn score_list<S: PageStore>(
-        &mut self,
-        store: &S,
-        index: usize,
-        round: &mut Round,
-    ) -> Result<(), S::Error> {
-        let directory = self.directory.clone();
-        let shape = &directory.encoder.shape;
-        let Probed { list, taken_to, .. } = self.probed[index];
-        let head = directory.entries[list as usize].head;
-        let mut block = head;
-        let mut left = store.block_count()?;
-        while block != NONE {
-            store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
-            let mut body = store.read(block)?;
-            let mut group = Group::new(&body, block, list, shape)?;
-            if block == head && group.references() != NONE && !self.references.contains_key(&list) {
-                // References first: vacuum may put one in its row's place, and never the reverse.
-                let newest = group.references();
-                drop(body);
-                let references = read_references(store, list, newest)?;
-                self.references.insert(list, references);
-                body = store.read(block)?;
-                group = Group::new(&body, block, list, shape)?;
-            }
-            let seen = round.groups.len() as u32;
-            round.groups.push(Seen {
-                list,
-                ordinal: group.ordinal(),
-                pointers: round.pointers.len(),
-            });
-            round.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
-            round.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
-            let mut known = (0, 0.0);
-            for i in 0..group.blocks() {
-                let rows = group.block(i);
-                let live = rows.live();
-                if live == 0 {
-                    continue;
-                }
-                if known.0 != rows.frame() {
-                    known = (rows.frame(), self.base(store, rows.frame())?);
-                }
-                self.counters.codes_scored += u64::from(live.count_ones());
-                let scores = self.query.score_block(rows, known.1);
-                let bar = round.bar.map_or(f32::NEG_INFINITY, |bar| bar.score);
-                let mut passed = 0u32;
-                for (row, score) in scores.iter().enumerate() {
-                    passed |= u32::from(*score >= bar) << row;
-                }
-                passed &= live;
-                while passed != 0 {
-                    let row = passed.trailing_zeros() as usize;
-                    passed &= passed - 1;
-                    let slot = (i * ROWS + row) as u16;
-                    let place = Place { score: scores[row], block, slot };
-                    if taken_to.is_some_and(|taken| place.order(&taken).is_le())
-                        || usize::from(slot) >= shape.group_rows
-                    {
-                        continue;
-                    }
-                    round.candidates.push(Candidate {
-                        place,
-                        referenced: rows.referenced() >> row & 1 == 1,
-                        group: seen,
-                        inverse_length: self.query.inverse_length(rows, row),
-                        scale: rows.scales()[row],
-                    });
-                }
-                if round.candidates.len() >= self.funnel.saturating_mul(2) {
-                    round.shrink(self.funnel);
-                }
-            }
-            block = page::next(&body);
-        }
-        Ok(())
-    }
-
-    fn base<S: PageStore>(&mut self, store: &S, frame: ListId) -> Result<f32, S::Error> {
-        if let Some(base) = self.bases.get(&frame) {
-            return Ok(*base);
-        }
-        let base = self.query.base(&self.directory.frame(store, frame)?);
-        self.bases.insert(frame, base);
-        Ok(base)
-    }
-
-    /// Scores the later layers of the rows that have gone on; they wait for their exact distances.
-    fn finish<S: PageStore>(&mut self, store: &S, round: Round) -> Result<(), S::Error> {
-        let directory = self.directory.clone();
-        let shape = &directory.encoder.shape;
+        let chosen = round.at_least(bar);
+        self.counters.codes_finished += chosen.len() as u64;
         let epsilon = match self.steering.epsilon {
             Epsilon::Auto => tuning::EPSILON,
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
         };
-        let candidates = &round.candidates;
-        let mut waiting = Vec::with_capacity(candidates.len());
-        let mut sums = self.query.room();
-        let mut rest = candidates.as_slice();
-        while let Some(first) = rest.first() {
-            store.check_interrupts()?;
-            let (seen, index) = (first.group, usize::from(first.place.slot) / shape.rows_on_page);
-            let end = (index + 1) * shape.rows_on_page;
-            let on_page = |c: &&Candidate| c.group == seen && usize::from(c.place.slot) < end;
-            let (rows, others) = rest.split_at(rest.iter().take_while(on_page).count());
-            rest = others;
-            let seen = &round.groups[seen as usize];
-            let pointers = &round.pointers[seen.pointers..];
-            let block = pointers[index];
-            let body = store.read(block)?;
-            page::expect(&body, block, Kind::Rows, seen.list)?;
-            let prefetch = |candidate: &Candidate| {
-                let start = group::entry_offset(candidate.place.slot.into(), shape);
-                mrl_kernels::prefetch(body[start..].as_ptr(), shape.entry_bytes);
-            };
-            rows.iter().take(PREFETCH_DISTANCE).for_each(prefetch);
-            for (i, candidate) in rows.iter().enumerate() {
-                rows.get(i + PREFETCH_DISTANCE).into_iter().for_each(prefetch);
-                let slot = usize::from(candidate.place.slot);
-                let entry = RowEntry::of(&body, slot, shape);
-                let upper = if epsilon == f32::INFINITY {
-                    f32::INFINITY
-                } else {
-                    let (more, squared) = self.query.later(entry, &mut sums);
-                    let deviation =
-                        (self.query.leading_error_squared(group::wide(candidate.scale)) + squared)
-                            .sqrt();
-                    candidate.place.score + candidate.inverse_length * (more + epsilon * deviation)
-                };
-                // What is damaged or unknown is looked at.
-                let upper = if upper.is_nan() { f32::INFINITY } else { upper };
-                let copy = match shape.keeps_copies() {
-                    true => pointers[shape.row_pages + slot / shape.copies_on_page],
-                    false => NONE,
-                };
-                let slot = candidate.place.slot;
-                waiting.push(Waiting { upper, tid: entry.tid(), copy, slot });
-                if candidate.referenced
-                    && let Some(references) = self.references.get(&seen.list)
-                {
-                    let number = seen.ordinal * shape.group_rows + usize::from(slot);
-                    let own = references.iter().filter(|(row, _)| usize::from(*row) == number);
-                    for (_, tid) in own.filter(|(_, tid)| *tid != entry.tid()) {
-                        waiting.push(Waiting { upper, tid: *tid, copy, slot });
-                    }
-                }
-            }
-        }
-        self.counters.codes_finished += round.candidates.len() as u64;
+        let waiting =
+            round.finish(store, &directory, &self.query, &self.known, &chosen, epsilon)?;
         self.waiting.add(waiting);
+        self.expected = false;
         Ok(())
     }
 
@@ -567,52 +402,6 @@ impl Scan {
     }
 }
 
-/// What one round works on.
-#[derive(Default)]
-struct Round {
-    candidates: Vec<Candidate>,
-    places: Vec<Place>,
-    groups: Vec<Seen>,
-    pointers: Vec<Block>,
-    /// The last place that still goes on, once more rows than the funnel takes have been seen.
-    bar: Option<Place>,
-}
-
-impl Round {
-    /// Keeps the best `most`; whether there were more.
-    fn shrink(&mut self, most: usize) -> bool {
-        if self.candidates.len() <= most {
-            return false;
-        }
-        // In the order in which pages are read, not in that of the scores.
-        self.places.clear();
-        self.places.extend(self.candidates.iter().map(|candidate| candidate.place));
-        let (_, bar, _) = self.places.select_nth_unstable_by(most - 1, Place::order);
-        let bar = *bar;
-        self.candidates.retain(|candidate| candidate.place.order(&bar).is_le());
-        self.bar = Some(bar);
-        true
-    }
-}
-
-/// All references of a list, from the newest page on.
-pub fn read_references<S: PageStore>(
-    store: &S,
-    list: ListId,
-    newest: Block,
-) -> Result<Vec<(u16, Tid)>, S::Error> {
-    let (mut all, mut block) = (Vec::new(), newest);
-    let mut left = store.block_count()?;
-    while block != NONE {
-        store.check_interrupts()?;
-        left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
-        let body = store.read(block)?;
-        all.extend(References::new(&body, block, list)?.iter());
-        block = page::next(&body);
-    }
-    Ok(all)
-}
-
 /// Every TID of an index, in no order: for a query whose distances are all NULL.
 pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<Tid>, S::Error> {
     let shape = &directory.encoder.shape;
@@ -623,10 +412,9 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
         tids.extend(read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid));
         let mut block = head;
-        let mut left = store.block_count()?;
+        let mut steps = Steps::default();
         while block != NONE {
-            store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(store, block)?;
             let body = store.read(block)?;
             let group = Group::new(&body, block, list, shape)?;
             for slot in 0..group.rows() {

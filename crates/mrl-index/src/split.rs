@@ -182,29 +182,24 @@ fn cut<S: PageStore>(
     if kernels::squared_l2(&coarse[one], &coarse[two]) < 1e-6 {
         return Ok(None);
     }
+    // The half of the rows that lies nearer to each: the two themselves may lie apart from all others.
     let mut centres = [coarse[one].clone(), coarse[two].clone()];
-    let mut second = vec![false; coarse.len()];
+    let mut second = halves(&coarse, &centres);
     for _ in 0..ROUNDS {
         store.check_interrupts()?;
-        for (side, row) in second.iter_mut().zip(&coarse) {
-            *side = kernels::squared_l2(row, &centres[1]) < kernels::squared_l2(row, &centres[0]);
-        }
         for (side, centre) in centres.iter_mut().enumerate() {
             if let Some(mean) = mean(&|i| second[i] == (side == 1)) {
                 *centre = narrowed(&mean);
             }
         }
+        for (side, row) in second.iter_mut().zip(&coarse) {
+            *side = kernels::squared_l2(row, &centres[1]) < kernels::squared_l2(row, &centres[0]);
+        }
     }
     let count = second.iter().filter(|side| **side).count();
     let share = count.min(second.len() - count) as f64 / second.len() as f64;
     if share < LEAST_SHARE {
-        let offset = |row: &[f16]| kernels::dot(row, &centres[1]) - kernels::dot(row, &centres[0]);
-        let offsets: Vec<f32> = coarse.iter().map(|row| offset(row)).collect();
-        let mut order: Vec<usize> = (0..coarse.len()).collect();
-        order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
-        for (rank, row) in order.into_iter().enumerate() {
-            second[row] = 2 * rank >= coarse.len();
-        }
+        second = halves(&coarse, &centres);
     }
     let mut sums = [vec![0f64; encoder.shape.dimensions], vec![0f64; encoder.shape.dimensions]];
     let mut counts = [0usize; 2];
@@ -220,6 +215,20 @@ fn cut<S: PageStore>(
         Frame::New(narrowed(&mean))
     });
     Ok(Some(Cut { parts, frames: frames.collect() }))
+}
+
+/// Cuts rows into halves by how much nearer they are to the second centre than to the first.
+fn halves(rows: &[Vec<f16>], centres: &[Vec<f16>; 2]) -> Vec<bool> {
+    let offset =
+        |row: &[f16]| kernels::squared_l2(row, &centres[0]) - kernels::squared_l2(row, &centres[1]);
+    let offsets: Vec<f32> = rows.iter().map(|row| offset(row)).collect();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
+    let mut second = vec![false; rows.len()];
+    for row in &order[rows.len() / 2..] {
+        second[*row] = true;
+    }
+    second
 }
 
 /// The meta page's content with directory pages for so many lists more; nothing where there can't be.

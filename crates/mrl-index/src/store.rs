@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 
-use crate::page::{Block, Body, Damage, ListId};
+use crate::page::{Block, Body, Damage, ListId, damaged};
 
 /// The most pages of one change.
 pub const MOST_PAGES: usize = 4;
@@ -38,6 +38,8 @@ pub trait PageStore {
     fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
     /// The same of a page that may never have been written.
     fn read_any(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    /// Tells that bytes of a page will soon be read. A hint, of any block.
+    fn expect(&self, _block: Block, _offset: usize, _bytes: usize) {}
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
     /// How many blocks there are.
     fn block_count(&self) -> Result<Block, Self::Error>;
@@ -60,6 +62,31 @@ pub trait PageStore {
     fn is_past(&self, stamp: u64) -> bool;
     /// Called in every loop; an error ends the work, between two changes.
     fn check_interrupts(&self) -> Result<(), Self::Error>;
+}
+
+/// Counts the steps along a chain of pages: damage may have made a circle of it.
+#[derive(Debug, Default)]
+pub struct Steps {
+    taken: Block,
+    /// So many there may be, as far as is known.
+    most: Block,
+}
+
+impl Steps {
+    /// To be called before each page is read; asks for interrupts too.
+    pub fn step<S: PageStore>(&mut self, store: &S, block: Block) -> Result<(), S::Error> {
+        /// Chains are short: how many pages there are need not be asked for most of them.
+        const UNASKED: Block = 64;
+        store.check_interrupts()?;
+        if self.taken >= self.most.max(UNASKED) {
+            self.most = store.block_count()?;
+            if self.taken >= self.most {
+                return Err(damaged(block, "a chain of pages has no end").into());
+            }
+        }
+        self.taken += 1;
+        Ok(())
+    }
 }
 
 /// A change of some pages. Dropped without a commit it never was.

@@ -12,10 +12,10 @@ use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::scan::read_references;
+use crate::round::read_references;
 use crate::shape::Shape;
 use crate::split;
-use crate::store::{Change, ListLock, PageStore};
+use crate::store::{Change, ListLock, PageStore, Steps};
 
 /// What was removed and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -102,11 +102,10 @@ impl<S: PageStore> Pass<'_, S> {
                 deleted.kept += 1;
             }
         }
-        let (mut block, mut left) = (self.head, self.store.block_count()?);
+        let (mut block, mut steps) = (self.head, Steps::default());
         let (mut rows, mut slots, mut open) = (0, 0, Vec::new());
         while block != NONE {
-            self.store.check_interrupts()?;
-            left = left.checked_sub(1).ok_or(damaged(block, "a chain of pages has no end"))?;
+            steps.step(self.store, block)?;
             self.clean_group(block, &mut living, &mut gone, is_dead, deleted)?;
             let body = self.store.read(block)?;
             let group = Group::new(&body, block, self.list, self.shape)?;

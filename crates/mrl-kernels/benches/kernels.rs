@@ -5,9 +5,11 @@
 //! components do behind its header in an aligned PostgreSQL tuple.
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use half::f16;
-use mrl_kernels::{Kernels, available};
+use mrl_kernels::{CodeUnit, Kernels, Sections, available};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -55,28 +57,53 @@ fn each<R>(
 }
 
 /// Layer 0 of 32 rows: 64 dimensions of two bits.
-fn look_up(criterion: &mut Criterion) {
+fn score_codes(criterion: &mut Criterion) {
     let codes: [[u8; 32]; 16] =
         std::array::from_fn(|j| std::array::from_fn(|r| (j * 37 + r * 101) as u8));
     let tables: [[[u8; 16]; 2]; 16] = std::array::from_fn(|j| {
-        std::array::from_fn(|h| std::array::from_fn(|v| (j + 3 * h + 11 * v) as u8))
+        std::array::from_fn(|h| std::array::from_fn(|v| ((j + 3 * h + 11 * v) % 64) as u8))
     });
-    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("look_up_sums");
+    let unit = CodeUnit { base: 0.1, offset: -1.0, step: 0.01 };
+    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("score_codes");
     group.throughput(Throughput::Elements(32));
     for set in available() {
         group.bench_function(set.name(), |bencher| {
-            let mut sums = [0; 32];
+            let mut scores = [0.0; 32];
             bencher.iter(|| {
-                set.look_up_sums(black_box(&codes), black_box(&tables), &mut sums);
-                black_box(&sums);
+                let (codes, tables) = (black_box(&codes), black_box(&tables));
+                set.score_codes(codes, tables, &[[0, 0x3f]; 32], &unit, &mut scores);
+                black_box(&scores);
             });
         });
     }
     group.finish();
 }
 
+/// The later layers of a row of 384 and of 768 dimensions.
+fn multiply_sections(criterion: &mut Criterion) {
+    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("multiply_sections");
+    for lengths in [&[64, 128, 128][..], &[64, 128, 256, 256]] {
+        let mut query = Sections::default();
+        for length in lengths {
+            let components: Vec<f32> = (0..*length).map(|i| (i * 37 % 101) as f32).collect();
+            query.push(&components, 0.5);
+        }
+        let code: Vec<u8> = (0..query.code_bytes()).map(|i| (i * 101) as u8).collect();
+        let scales = vec![[0, 0x3f]; query.count()];
+        for set in available() {
+            let id = BenchmarkId::new(set.name(), 64 + lengths.iter().sum::<usize>());
+            group.bench_function(id, |bencher| {
+                bencher
+                    .iter(|| set.multiply_sections(black_box(&query), &scales, black_box(&code)));
+            });
+        }
+    }
+    group.finish();
+}
+
 fn kernels(criterion: &mut Criterion) {
-    look_up(criterion);
+    score_codes(criterion);
+    multiply_sections(criterion);
     each(criterion, "dot", |set, a, b| set.dot(a, b));
     each(criterion, "squared_l2", |set, a, b| set.squared_l2(a, b));
     each(criterion, "l1", |set, a, b| set.l1(a, b));

@@ -2,8 +2,8 @@
 //! Depends on `scalar` and `arch`; the public functions in `lib.rs` depend on this.
 
 use crate::{
-    BitSums, CodeBytes, CodeSums, CosineTerms, MOST_TABLE_PAIRS, Planes, PrefixTerms, TablePair,
-    arch, scalar,
+    CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, MOST_TABLE_PAIRS, PrefixTerms,
+    Sections, SectionsProduct, TablePair, arch, scalar,
 };
 use half::f16;
 use std::sync::LazyLock;
@@ -27,8 +27,9 @@ pub struct Kernels {
     pub(crate) from_f32: fn(&[f32], &mut [f16]),
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
-    pub(crate) look_up_sums: fn(&[CodeBytes], &[TablePair], &mut CodeSums),
-    pub(crate) weighted_bits: fn(&[u8], &[Planes], &mut [BitSums]),
+    pub(crate) score_codes: fn(&[CodeBytes], &[TablePair], &CodeScales, &CodeUnit, &mut CodeScores),
+    pub(crate) multiply_sections: fn(&Sections, &[[u8; 2]], &[u8]) -> SectionsProduct,
+    pub(crate) at_least: fn(&CodeScores, f32) -> u32,
 }
 
 /// Every set that this machine has, the best first; the scalar one is last and always there.
@@ -159,19 +160,37 @@ impl Kernels {
         (self.all_finite)(src)
     }
 
-    /// [`crate::weighted_bits`] with this set.
+    /// [`crate::score_codes`] with this set.
     #[inline]
-    pub fn weighted_bits(&self, code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
-        assert_eq!(code.len().div_ceil(8), planes.len(), "planes of another length");
-        assert_eq!(sums.len(), planes.len(), "a sum for each word");
-        (self.weighted_bits)(code, planes, sums)
-    }
-
-    /// [`crate::look_up_sums`] with this set.
-    #[inline]
-    pub fn look_up_sums(&self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    pub fn score_codes(
+        &self,
+        codes: &[CodeBytes],
+        tables: &[TablePair],
+        scales: &CodeScales,
+        unit: &CodeUnit,
+        scores: &mut CodeScores,
+    ) {
         assert_eq!(codes.len(), tables.len(), "a pair of tables for each byte of a code");
         assert!(codes.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
-        (self.look_up_sums)(codes, tables, sums);
+        (self.score_codes)(codes, tables, scales, unit, scores);
+    }
+
+    /// [`crate::multiply_sections`] with this set.
+    #[inline]
+    pub fn multiply_sections(
+        &self,
+        query: &Sections,
+        scales: &[[u8; 2]],
+        code: &[u8],
+    ) -> SectionsProduct {
+        assert_eq!(scales.len(), query.count(), "a scale for each section");
+        assert_eq!(code.len(), query.code_bytes(), "a code of another length");
+        (self.multiply_sections)(query, scales, code)
+    }
+
+    /// [`crate::at_least`] with this set.
+    #[inline]
+    pub fn at_least(&self, scores: &CodeScores, bar: f32) -> u32 {
+        (self.at_least)(scores, bar)
     }
 }

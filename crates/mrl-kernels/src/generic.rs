@@ -4,7 +4,10 @@
 //! Everything here is `#[inline(always)]`: code takes on the features of the function into which
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
-use crate::{BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair, scalar};
+use crate::{
+    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, Sections,
+    SectionsProduct, TablePair, scalar,
+};
 use half::f16;
 
 /// Dimensions that the integer methods of [`InstructionSet`] take at once: a mask is a `u32`.
@@ -59,10 +62,28 @@ pub(crate) trait InstructionSet: Copy {
     /// Whether none of [`MASK_DIMS`] halfs is an infinity or a NaN.
     fn finite(self, src: &[f16]) -> bool;
 
-    /// [`crate::look_up_sums`]; the scalar one where the set has no instruction for it.
+    /// For each of 32 rows, the sum of what the tables count for its code; the scalar way where the set
+    /// has no instruction for it.
     #[inline(always)]
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
         scalar::look_up_sums(codes, tables, sums);
+    }
+
+    /// [`crate::multiply_sections`]: counting the bits of a word is one instruction of every set.
+    #[inline(always)]
+    fn multiply_sections(
+        self,
+        query: &Sections,
+        scales: &[[u8; 2]],
+        code: &[u8],
+    ) -> SectionsProduct {
+        scalar::multiply_sections(query, scales, code)
+    }
+
+    /// [`crate::at_least`]
+    #[inline(always)]
+    fn at_least(self, scores: &CodeScores, bar: f32) -> u32 {
+        scalar::at_least(scores, bar)
     }
 }
 
@@ -406,23 +427,31 @@ pub(crate) fn all_finite<I: InstructionSet>(isa: I, src: &[f16]) -> bool {
     isa.finite(&padded::<f16, MASK_DIMS>(rest))
 }
 
-/// Needs nothing of the trait but the features: counting bits is one instruction of each set.
 #[inline(always)]
-pub(crate) fn weighted_bits<I: InstructionSet>(
-    _: I,
-    code: &[u8],
-    planes: &[Planes],
-    sums: &mut [BitSums],
-) {
-    scalar::weighted_bits(code, planes, sums);
-}
-
-#[inline(always)]
-pub(crate) fn look_up_sums<I: InstructionSet>(
+pub(crate) fn score_codes<I: InstructionSet>(
     isa: I,
     codes: &[CodeBytes],
     tables: &[TablePair],
-    sums: &mut CodeSums,
+    scales: &CodeScales,
+    unit: &CodeUnit,
+    scores: &mut CodeScores,
 ) {
-    isa.look_up_sums(codes, tables, sums);
+    let mut sums = [0; 32];
+    isa.look_up_sums(codes, tables, &mut sums);
+    scalar::scale_sums(&sums, scales, unit, scores);
+}
+
+#[inline(always)]
+pub(crate) fn multiply_sections<I: InstructionSet>(
+    isa: I,
+    query: &Sections,
+    scales: &[[u8; 2]],
+    code: &[u8],
+) -> SectionsProduct {
+    isa.multiply_sections(query, scales, code)
+}
+
+#[inline(always)]
+pub(crate) fn at_least<I: InstructionSet>(isa: I, scores: &CodeScores, bar: f32) -> u32 {
+    isa.at_least(scores, bar)
 }

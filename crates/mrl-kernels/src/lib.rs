@@ -11,6 +11,7 @@
 //! | `scalar` | the definition, in plain Rust |
 //! | `generic` | each algorithm once, over the trait `InstructionSet` |
 //! | `arch` | that trait for AVX2, AVX-512 and NEON; the only place with `unsafe` |
+//! | `sections` | a query against codes of one bit, as the sets read it |
 //! | `dispatch` | detection, and the table of functions that a set provides |
 //!
 //! # Precision
@@ -32,9 +33,11 @@ mod arch;
 mod dispatch;
 mod generic;
 mod scalar;
+mod sections;
 
 pub use dispatch::{Kernels, available, chosen, instruction_set};
 use half::f16;
+pub use sections::{Sections, SectionsProduct};
 
 /// The three sums of a cosine: cos = dot / √(a_squared · b_squared).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,24 +61,29 @@ pub struct PrefixTerms {
 
 /// One byte of the codes of 32 rows: two numbers of four bits a row.
 pub type CodeBytes = [u8; 32];
-/// What the sixteen values of the low four bits of a byte count, then those of the high four.
+/// What the sixteen values of the low four bits of a byte count, then those of the high four: at most
+/// [`MOST_COUNTED`] each, so that four of them fit a byte.
 pub type TablePair = [[u8; 16]; 2];
+/// The most that a table counts.
+pub const MOST_COUNTED: u8 = 63;
+/// A scale for each of 32 rows: a bfloat16, as it lies in memory.
+pub type CodeScales = [[u8; 2]; 32];
+/// A score for each of 32 rows.
+pub type CodeScores = [f32; 32];
 /// A sum for each of 32 rows.
-pub type CodeSums = [u16; 32];
-/// Numbers of four bits for the 64 bits of a word: bit i of plane b is bit b of number i.
-pub type Planes = [u64; 4];
+pub(crate) type CodeSums = [u16; 32];
 
-/// What [`weighted_bits`] counts in a word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BitSums {
-    /// Σ of the numbers where the code's bit is 1
-    pub weighted: u32,
-    /// How many of its bits are 1
-    pub bits: u32,
+/// What a sum of looked-up bytes stands for: `base + scale · (offset + step · sum)`, the scale being the
+/// row's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CodeUnit {
+    pub base: f32,
+    pub offset: f32,
+    pub step: f32,
 }
 
 /// With more pairs of tables a sum could pass 65,535.
-pub const MOST_TABLE_PAIRS: usize = 128;
+pub const MOST_TABLE_PAIRS: usize = 512;
 
 /// Inner product Σ a·b.
 ///
@@ -193,25 +201,37 @@ pub fn all_finite(src: &[f16]) -> bool {
     chosen().all_finite(src)
 }
 
-/// For each of 32 rows, the sum of what the tables count for its code: `codes[j][r]` is byte j of row
-/// r's code, `tables[j]` the tables of that byte. At most [`MOST_TABLE_PAIRS`] of them.
+/// Scores 32 rows by their codes: `codes[j][r]` is byte j of row r's code, `tables[j]` the tables of that
+/// byte, at most [`MOST_TABLE_PAIRS`] of them; the sum of what they count becomes a score by the row's
+/// scale, a bfloat16, and `unit`.
 ///
 /// # Panics
 /// Where there are more, or not as many tables as bytes.
 #[inline]
-pub fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
-    chosen().look_up_sums(codes, tables, sums);
+pub fn score_codes(
+    codes: &[CodeBytes],
+    tables: &[TablePair],
+    scales: &CodeScales,
+    unit: &CodeUnit,
+    scores: &mut CodeScores,
+) {
+    chosen().score_codes(codes, tables, scales, unit, scores);
 }
 
-/// The bits of each word of a code that are 1, counted, and counted with weights: the four planes of a word hold the
-/// bits of a number between 0 and 15 for each of its bits, the lowest first. `code` is read as
-/// little-endian words, the last filled up with zeros.
+/// The product of a query with a code of one bit a dimension: `scales` are the code's, a bfloat16 for
+/// each section, `code` its bytes in the layout of [`dot_signs`].
 ///
 /// # Panics
-/// Where there are not as many planes and sums as words.
+/// Where there are not as many scales as sections, or not as many bytes as the sections have.
 #[inline]
-pub fn weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
-    chosen().weighted_bits(code, planes, sums);
+pub fn multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8]) -> SectionsProduct {
+    chosen().multiply_sections(query, scales, code)
+}
+
+/// Bit i tells whether score i is at least `bar`; a NaN is not.
+#[inline]
+pub fn at_least(scores: &CodeScores, bar: f32) -> u32 {
+    chosen().at_least(scores, bar)
 }
 
 /// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address

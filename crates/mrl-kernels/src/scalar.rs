@@ -6,7 +6,11 @@
 //! [`crate::Kernels`] has checked: lengths that match.
 
 use crate::dispatch::Kernels;
-use crate::{BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair};
+use crate::sections::wide;
+use crate::{
+    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, Sections,
+    SectionsProduct, TablePair,
+};
 use half::f16;
 
 /// The scalar set, which every machine has.
@@ -25,8 +29,9 @@ pub(crate) static KERNELS: Kernels = Kernels {
     from_f32,
     add_to_sums,
     all_finite,
-    look_up_sums,
-    weighted_bits,
+    score_codes,
+    multiply_sections,
+    at_least,
 };
 
 /// Both slices' dimensions as f64, which holds them, their differences and their products exactly.
@@ -106,22 +111,6 @@ fn all_finite(src: &[f16]) -> bool {
     src.iter().all(|x| x.is_finite())
 }
 
-/// Inlined into every set, each of which has an instruction that counts bits.
-#[inline(always)]
-pub(crate) fn weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) {
-    let (words, rest) = code.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let tail = (!rest.is_empty()).then_some(&last);
-    for ((word, planes), sums) in words.iter().chain(tail).zip(planes).zip(sums) {
-        let word = u64::from_le_bytes(*word);
-        let count = |plane: u64| (word & plane).count_ones();
-        sums.bits = word.count_ones();
-        sums.weighted =
-            count(planes[0]) + 2 * count(planes[1]) + 4 * count(planes[2]) + 8 * count(planes[3]);
-    }
-}
-
 pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
     sums.fill(0);
     for (bytes, [low, high]) in codes.iter().zip(tables) {
@@ -130,4 +119,67 @@ pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut
                 u16::from(low[usize::from(byte & 15)]) + u16::from(high[usize::from(byte >> 4)]);
         }
     }
+}
+
+/// What the sums of a block's rows stand for.
+#[inline(always)]
+pub(crate) fn scale_sums(
+    sums: &CodeSums,
+    scales: &CodeScales,
+    unit: &CodeUnit,
+    scores: &mut CodeScores,
+) {
+    for ((score, sum), scale) in scores.iter_mut().zip(sums).zip(scales) {
+        *score = unit.base + wide(*scale) * (unit.offset + unit.step * f32::from(*sum));
+    }
+}
+
+fn score_codes(
+    codes: &[CodeBytes],
+    tables: &[TablePair],
+    scales: &CodeScales,
+    unit: &CodeUnit,
+    scores: &mut CodeScores,
+) {
+    let mut sums = [0; 32];
+    look_up_sums(codes, tables, &mut sums);
+    scale_sums(&sums, scales, unit, scores);
+}
+
+/// Inlined into every set, each of which has an instruction that counts bits.
+#[inline(always)]
+pub(crate) fn multiply_sections(
+    query: &Sections,
+    scales: &[[u8; 2]],
+    code: &[u8],
+) -> SectionsProduct {
+    let mut product = SectionsProduct::default();
+    let mut bytes = code.chunks(8);
+    for chunk in &query.chunks {
+        for (w, bytes) in (0..chunk.words).zip(&mut bytes) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            let word = u64::from_le_bytes(word);
+            let count = |plane: usize| (word & chunk.planes[plane][w]).count_ones();
+            let weighted = count(0) + 2 * count(1) + 4 * count(2) + 8 * count(3);
+            let positive =
+                chunk.lowest[w] * word.count_ones() as f32 + chunk.step[w] * weighted as f32;
+            product.value += wide(scales[chunk.section[w] as usize]) * positive;
+        }
+    }
+    for ((scale, sum), squared_error) in scales.iter().zip(&query.sums).zip(&query.squared_errors) {
+        let scale = wide(*scale);
+        product.value -= scale * sum;
+        product.squared_error += scale * scale * squared_error;
+    }
+    product
+}
+
+#[inline(always)]
+pub(crate) fn at_least(scores: &CodeScores, bar: f32) -> u32 {
+    let mut mask = 0;
+    for (i, score) in scores.iter().enumerate() {
+        mask |= u32::from(*score >= bar) << i;
+    }
+    mask
 }

@@ -4,7 +4,9 @@ mod common;
 
 use common::{any_half, length, pair, value};
 use half::f16;
-use mrl_kernels::{Kernels, available, chosen, instruction_set};
+use mrl_kernels::{
+    CodeUnit, Kernels, MOST_COUNTED, MOST_TABLE_PAIRS, Sections, available, chosen, instruction_set,
+};
 use proptest::prelude::*;
 
 /// All 65,536 halfs.
@@ -277,27 +279,116 @@ fn different_lengths_panic() {
     }
 }
 
-/// Sums of looked-up bytes, by the definition.
-fn looked_up(codes: &[[u8; 32]], tables: &[[[u8; 16]; 2]]) -> [u16; 32] {
+/// A bfloat16's number, and the nearest one below in size.
+fn wide(bytes: [u8; 2]) -> f64 {
+    f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+}
+
+fn narrow(number: f32) -> [u8; 2] {
+    ((number.to_bits() >> 16) as u16).to_le_bytes()
+}
+
+/// Scores of looked-up bytes, by the definition.
+fn scored(
+    codes: &[[u8; 32]],
+    tables: &[[[u8; 16]; 2]],
+    scales: &[[u8; 2]; 32],
+    unit: CodeUnit,
+) -> [f64; 32] {
     std::array::from_fn(|row| {
         let counted = codes.iter().zip(tables).map(|(bytes, [low, high])| {
             let byte = usize::from(bytes[row]);
-            u16::from(low[byte % 16]) + u16::from(high[byte / 16])
+            f64::from(low[byte % 16]) + f64::from(high[byte / 16])
         });
-        counted.sum()
+        let sum: f64 = counted.sum();
+        f64::from(unit.base)
+            + wide(scales[row]) * (f64::from(unit.offset) + f64::from(unit.step) * sum)
     })
+}
+
+fn table_pairs() -> impl Strategy<Value = [[u8; 16]; 2]> {
+    prop::array::uniform2(prop::array::uniform16(0..=MOST_COUNTED))
 }
 
 proptest! {
     #[test]
-    fn looked_up_bytes_add_up(
-        bytes in prop::collection::vec((any::<[u8; 32]>(), any::<[[u8; 16]; 2]>()), 0..=128),
+    fn scores_are_those_of_looked_up_bytes(
+        bytes in prop::collection::vec((any::<[u8; 32]>(), table_pairs()), 0..=67),
+        scales in prop::collection::vec(-2f32..2.0, 32),
+        (base, offset, step) in (-2f32..2.0, -2f32..2.0, 0f32..0.1),
     ) {
         let (codes, tables): (Vec<_>, Vec<_>) = bytes.into_iter().unzip();
+        let scales: [[u8; 2]; 32] = std::array::from_fn(|row| narrow(scales[row]));
+        let unit = CodeUnit { base, offset, step };
+        let expected = scored(&codes, &tables, &scales, unit);
         for set in available() {
-            let mut sums = [7; 32];
-            set.look_up_sums(&codes, &tables, &mut sums);
-            prop_assert_eq!(sums, looked_up(&codes, &tables), "{}", set.name());
+            let mut scores = [7.0; 32];
+            set.score_codes(&codes, &tables, &scales, &unit, &mut scores);
+            for (found, expected) in scores.into_iter().zip(expected) {
+                prop_assert!((f64::from(found) - expected).abs() < 1e-3, "{}: {found} {expected}", set.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_tells_who_is_at_least_the_bar(
+        scores in prop::array::uniform32(-3i8..3), bar in -4i8..4, odd in 0usize..64,
+    ) {
+        let mut scores = scores.map(f32::from);
+        if let Some(score) = scores.get_mut(odd) {
+            *score = f32::NAN;
+        }
+        let bar = f32::from(bar);
+        let expected: u32 = (0..32).map(|i| u32::from(scores[i] >= bar) << i).sum();
+        for set in available() {
+            prop_assert_eq!(set.at_least(&scores, bar), expected, "{}", set.name());
+        }
+    }
+
+    /// Products by the definition, of components that the sixteen numbers hold exactly.
+    #[test]
+    fn products_of_sections_are_those_of_a_loop(
+        sections in prop::collection::vec((1usize..5, -5i8..5, 1i8..4, -2f32..2.0, 0f32..2.0), 0..6),
+        last in 1usize..64, seed: u64,
+    ) {
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize
+        };
+        let mut query = Sections::default();
+        let (mut scales, mut code) = (Vec::new(), Vec::new());
+        let (mut value, mut squared_error) = (0.0, 0.0);
+        for (i, (words, lowest, step, scale, error)) in sections.iter().enumerate() {
+            let length = if i + 1 == sections.len() { 64 * (words - 1) + last } else { 64 * words };
+            let mut components: Vec<f32> = (0..length)
+                .map(|_| f32::from(*lowest) + f32::from(*step) * (next() % 16) as f32)
+                .collect();
+            if length > 1 {
+                // All sixteen numbers are in range where the least and the greatest occur.
+                components[0] = f32::from(*lowest);
+                components[1] = f32::from(*lowest) + 15.0 * f32::from(*step);
+            }
+            query.push(&components, *error);
+            let bytes: Vec<u8> = (0..length.div_ceil(8)).map(|_| next() as u8).collect();
+            let mut bytes = bytes;
+            if !length.is_multiple_of(8) {
+                *bytes.last_mut().unwrap() &= 0xffu8 << (8 - length % 8);
+            }
+            let scale = narrow(*scale);
+            let signed = components.iter().enumerate().map(|(i, x)| {
+                if bytes[i / 8] >> (7 - i % 8) & 1 == 1 { f64::from(*x) } else { -f64::from(*x) }
+            });
+            value += wide(scale) * signed.sum::<f64>();
+            squared_error += (wide(scale) * f64::from(*error)).powi(2);
+            scales.push(scale);
+            code.extend(bytes);
+        }
+        for set in available() {
+            let found = set.multiply_sections(&query, &scales, &code);
+            let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-3 * expected.abs().max(100.0);
+            prop_assert!(near(found.value, value), "{}: {found:?} {value}", set.name());
+            prop_assert!(near(found.squared_error, squared_error), "{}: {found:?} {squared_error}", set.name());
         }
     }
 }
@@ -305,40 +396,16 @@ proptest! {
 #[test]
 fn the_largest_sums_fit() {
     for set in available() {
-        let mut sums = [0; 32];
-        set.look_up_sums(&[[0xff; 32]; 128], &[[[255; 16]; 2]; 128], &mut sums);
-        assert_eq!(sums, [65_280; 32], "{}", set.name());
-    }
-}
-
-/// Bits counted one by one.
-#[test]
-fn weighted_bits_are_those_of_a_loop() {
-    let mut state = 1u64;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state >> 33
-    };
-    for length in 0..70usize {
-        let code: Vec<u8> = (0..length).map(|_| next() as u8).collect();
-        let numbers: Vec<u32> = (0..length.div_ceil(8) * 64).map(|_| next() as u32 % 16).collect();
-        let plane = |word: usize, weight: usize| {
-            (0..64).fold(0, |plane, i| plane | u64::from(numbers[64 * word + i] >> weight & 1) << i)
-        };
-        let planes: Vec<[u64; 4]> =
-            (0..length.div_ceil(8)).map(|word| std::array::from_fn(|b| plane(word, b))).collect();
-        let set_bits = |word: usize| {
-            let bits = 64 * word..(64 * word + 64).min(8 * length);
-            bits.filter(|i| code[i / 8] >> (i % 8) & 1 == 1)
-        };
-        for set in mrl_kernels::available() {
-            let mut sums = vec![Default::default(); planes.len()];
-            set.weighted_bits(&code, &planes, &mut sums);
-            for (word, found) in sums.iter().enumerate() {
-                assert_eq!(found.bits as usize, set_bits(word).count(), "{}", set.name());
-                assert_eq!(found.weighted, set_bits(word).map(|i| numbers[i]).sum::<u32>());
-            }
-        }
+        let mut scores = [0.0; 32];
+        let unit = CodeUnit { base: 0.0, offset: 0.0, step: 1.0 };
+        let tables = [[[MOST_COUNTED; 16]; 2]; MOST_TABLE_PAIRS];
+        set.score_codes(
+            &[[0xff; 32]; MOST_TABLE_PAIRS],
+            &tables,
+            &[narrow(1.0); 32],
+            &unit,
+            &mut scores,
+        );
+        assert_eq!(scores, [64_512.0; 32], "{}", set.name());
     }
 }

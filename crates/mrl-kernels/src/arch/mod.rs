@@ -69,7 +69,8 @@ macro_rules! define_set {
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
             use crate::{
-                BitSums, CodeBytes, CodeSums, CosineTerms, Planes, PrefixTerms, TablePair, generic,
+                CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, PrefixTerms, Sections,
+                SectionsProduct, TablePair, generic,
             };
             crate::dispatch::Kernels {
                 name: $name,
@@ -92,13 +93,20 @@ macro_rules! define_set {
                     $set, $features, add_to_sums(src: &[f16], sums: &mut [f64]) -> ()
                 ),
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
-                weighted_bits: entry!(
+                score_codes: entry!(
                     $set, $features,
-                    weighted_bits(code: &[u8], planes: &[Planes], sums: &mut [BitSums]) -> ()
+                    score_codes(
+                        codes: &[CodeBytes], tables: &[TablePair], scales: &CodeScales,
+                        unit: &CodeUnit, scores: &mut CodeScores
+                    ) -> ()
                 ),
-                look_up_sums: entry!(
+                multiply_sections: entry!(
                     $set, $features,
-                    look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) -> ()
+                    multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8])
+                        -> SectionsProduct
+                ),
+                at_least: entry!(
+                    $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32
                 ),
             }
         };

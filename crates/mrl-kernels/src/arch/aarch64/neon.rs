@@ -191,10 +191,10 @@ impl InstructionSet for Neon {
                     let bytes = vld1q_u8(bytes.as_ptr());
                     let in_low = vandq_u8(bytes, vdupq_n_u8(15));
                     let in_high = vshrq_n_u8::<4>(bytes);
-                    for counts in [vqtbl1q_u8(low, in_low), vqtbl1q_u8(high, in_high)] {
-                        added[0] = vaddw_u8(added[0], vget_low_u8(counts));
-                        added[1] = vaddw_high_u8(added[1], counts);
-                    }
+                    // Two numbers fit a byte.
+                    let counts = vaddq_u8(vqtbl1q_u8(low, in_low), vqtbl1q_u8(high, in_high));
+                    added[0] = vaddw_u8(added[0], vget_low_u8(counts));
+                    added[1] = vaddw_high_u8(added[1], counts);
                 }
             }
             for (sums, added) in sums.as_chunks_mut::<8>().0.iter_mut().zip(added) {

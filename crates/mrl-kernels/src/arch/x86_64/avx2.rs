@@ -190,7 +190,54 @@ impl InstructionSet for Avx2 {
 
     #[inline(always)]
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
-        // SAFETY: `self` proves AVX2.
-        unsafe { super::look_up_sums(codes, tables, sums) }
+        // SAFETY: `self` proves the features.
+        unsafe { look_up_sums(codes, tables, sums) }
+    }
+}
+
+/// The trait's method of the same name, by the byte shuffle, which looks up 32 numbers of four bits at once.
+///
+/// A function with the features, because closures take on those of the function they are in.
+///
+/// # Safety
+/// The processor has them.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,popcnt")]
+unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    // SAFETY: loads and stores are unaligned and of whole arrays: 32 or 64 bytes of codes, 16 of a
+    // table, 64 of sums.
+    unsafe {
+        let (four_bits, low_byte) = (_mm256_set1_epi8(15), _mm256_set1_epi16(0xff));
+        let table =
+            |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
+        let looked_up = |bytes: &CodeBytes, [low, high]: &TablePair| {
+            let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
+            let in_low = _mm256_and_si256(bytes, four_bits);
+            let in_high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), four_bits);
+            _mm256_add_epi8(
+                _mm256_shuffle_epi8(table(low), in_low),
+                _mm256_shuffle_epi8(table(high), in_high),
+            )
+        };
+        // Sums of 16 bits for the even rows and for the odd ones; four numbers fit a byte before.
+        let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        let mut take = |counts| {
+            even = _mm256_add_epi16(even, _mm256_and_si256(counts, low_byte));
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(counts));
+        };
+        let ((pairs, rest), (pairs_of_tables, tables_rest)) =
+            (codes.as_chunks::<2>(), tables.as_chunks::<2>());
+        for ([first, second], [tables, next_tables]) in pairs.iter().zip(pairs_of_tables) {
+            take(_mm256_add_epi8(looked_up(first, tables), looked_up(second, next_tables)));
+        }
+        for (bytes, tables) in rest.iter().zip(tables_rest) {
+            take(looked_up(bytes, tables));
+        }
+        // Unpacking works within 128-bit halves: rows 0–7 and 16–23, then 8–15 and 24–31.
+        let first = _mm256_unpacklo_epi16(even, odd);
+        let second = _mm256_unpackhi_epi16(even, odd);
+        let out = sums.as_mut_ptr().cast::<__m256i>();
+        _mm256_storeu_si256(out, _mm256_permute2x128_si256::<0x20>(first, second));
+        _mm256_storeu_si256(out.add(1), _mm256_permute2x128_si256::<0x31>(first, second));
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS};
-use crate::{CodeBytes, CodeSums, TablePair};
+use crate::sections::{CHUNK_WORDS, Chunk};
+use crate::{CodeBytes, CodeScores, CodeSums, Sections, SectionsProduct, TablePair, scalar};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -164,7 +165,165 @@ impl InstructionSet for Avx512 {
 
     #[inline(always)]
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
-        // SAFETY: `self` proves AVX2.
-        unsafe { super::look_up_sums(codes, tables, sums) }
+        // SAFETY: `self` proves the features.
+        unsafe { look_up_sums(codes, tables, sums) }
+    }
+
+    /// Eight words at once, where the processor counts the bits of vectors (it came after AVX-512).
+    #[inline(always)]
+    fn multiply_sections(
+        self,
+        query: &Sections,
+        scales: &[[u8; 2]],
+        code: &[u8],
+    ) -> SectionsProduct {
+        if is_x86_feature_detected!("avx512vpopcntdq") && is_x86_feature_detected!("avx512dq") {
+            // SAFETY: the features have just been found, the others are proved by `self`.
+            unsafe { multiply_sections(query, scales, code) }
+        } else {
+            scalar::multiply_sections(query, scales, code)
+        }
+    }
+
+    #[inline(always)]
+    fn at_least(self, scores: &CodeScores, bar: f32) -> u32 {
+        let (low, high) = scores.split_at(LANES);
+        // SAFETY: each half is the 16 f32 of one unaligned load; `self` proves the features.
+        unsafe {
+            let bar = _mm512_set1_ps(bar);
+            let mask = |half: &[f32]| {
+                u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(_mm512_loadu_ps(half.as_ptr()), bar))
+            };
+            mask(low) | mask(high) << LANES
+        }
+    }
+}
+
+/// The lanes of a masked load of `count` elements, 16 at most.
+#[inline(always)]
+fn first(count: usize) -> u32 {
+    (1 << count.min(CHUNK_WORDS)) - 1
+}
+
+/// As the trait's method of the same name.
+///
+/// # Safety
+/// The processor has the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,popcnt")]
+unsafe fn multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8]) -> SectionsProduct {
+    let (mut value, mut squared) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+    // Eight bfloat16s become singles.
+    // SAFETY: a masked load touches the lanes of its mask, which the slice holds.
+    let scales_at = |start: usize| unsafe {
+        let rest = &scales[start..];
+        let halfs = _mm_maskz_loadu_epi16(first(rest.len()) as u8, rest.as_ptr().cast());
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halfs)))
+    };
+    for (chunk, bytes) in query.chunks.iter().zip(code.chunks(8 * CHUNK_WORDS)) {
+        let Chunk { planes, lowest, step, section, .. } = chunk;
+        // A chunk has words of at most eight sections, whose numbers rise.
+        let first_section = section[0];
+        // SAFETY: a masked load of as many bytes as there are; the arrays hold eight lanes each.
+        unsafe {
+            let mask = u64::MAX.checked_shr(64 - bytes.len() as u32).unwrap_or(0);
+            let word = _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
+            let bits_of = |plane: &[u64; CHUNK_WORDS]| {
+                let plane = _mm512_loadu_si512(plane.as_ptr().cast());
+                _mm512_popcnt_epi64(_mm512_and_si512(word, plane))
+            };
+            let low =
+                _mm512_add_epi64(bits_of(&planes[0]), _mm512_slli_epi64::<1>(bits_of(&planes[1])));
+            let high =
+                _mm512_add_epi64(bits_of(&planes[2]), _mm512_slli_epi64::<1>(bits_of(&planes[3])));
+            let weighted = _mm512_add_epi64(low, _mm512_slli_epi64::<2>(high));
+            let weighted = _mm512_cvtepu64_ps(weighted);
+            let bits = _mm512_cvtepu64_ps(_mm512_popcnt_epi64(word));
+            let positive = _mm256_mul_ps(_mm256_loadu_ps(lowest.as_ptr()), bits);
+            let positive = _mm256_fmadd_ps(_mm256_loadu_ps(step.as_ptr()), weighted, positive);
+            let own = _mm256_sub_epi32(
+                _mm256_loadu_si256(section.as_ptr().cast()),
+                _mm256_set1_epi32(first_section as i32),
+            );
+            let scale = _mm256_permutevar8x32_ps(scales_at(first_section as usize), own);
+            value = _mm256_fmadd_ps(scale, positive, value);
+        }
+    }
+    let terms = query.sums.chunks(CHUNK_WORDS).zip(query.squared_errors.chunks(CHUNK_WORDS));
+    for (i, (sums, errors)) in terms.enumerate() {
+        let scale = scales_at(i * CHUNK_WORDS);
+        // SAFETY: both are filled up to whole chunks.
+        unsafe {
+            value = _mm256_fnmadd_ps(scale, _mm256_loadu_ps(sums.as_ptr()), value);
+            let errors = _mm256_mul_ps(scale, _mm256_loadu_ps(errors.as_ptr()));
+            squared = _mm256_fmadd_ps(scale, errors, squared);
+        }
+    }
+    // Both sums at once, by halves.
+    let pairs = _mm256_hadd_ps(value, squared);
+    let pairs = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
+    let sums = _mm_hadd_ps(pairs, pairs);
+    SectionsProduct {
+        value: _mm_cvtss_f32(sums),
+        squared_error: _mm_cvtss_f32(_mm_movehdup_ps(sums)),
+    }
+}
+
+/// The trait's method of the same name, by the byte shuffle, which looks up 64 numbers of four bits at once: two bytes of each code.
+///
+/// A function with the features, because closures take on those of the function they are in.
+///
+/// # Safety
+/// The processor has them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c,popcnt")]
+unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    // SAFETY: loads and stores are unaligned and of whole arrays: 32 or 64 bytes of codes, 16 of a
+    // table, 64 of sums.
+    unsafe {
+        let four_bits = _mm512_set1_epi8(15);
+        let low_byte = _mm512_set1_epi16(0xff);
+        // The upper half of a register has the second byte of the codes, and its table.
+        let table = |first: &[u8; 16], second: &[u8; 16]| {
+            let first = _mm512_broadcast_i32x4(_mm_loadu_si128(first.as_ptr().cast()));
+            let second = _mm_loadu_si128(second.as_ptr().cast());
+            _mm512_mask_broadcast_i32x4(first, 0xff00, second)
+        };
+        let looked_up = |bytes: __m512i, [low, high]: &TablePair, next: &TablePair| {
+            let in_low = _mm512_and_si512(bytes, four_bits);
+            let in_high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), four_bits);
+            _mm512_add_epi8(
+                _mm512_shuffle_epi8(table(low, &next[0]), in_low),
+                _mm512_shuffle_epi8(table(high, &next[1]), in_high),
+            )
+        };
+        // Sums of 16 bits for the even rows and for the odd ones; four numbers fit a byte before.
+        let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        let mut take = |counts| {
+            even = _mm512_add_epi16(even, _mm512_and_si512(counts, low_byte));
+            odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(counts));
+        };
+        let (fours, rest) = codes.as_chunks::<4>();
+        let (tables_of_fours, tables_rest) = tables.as_chunks::<4>();
+        for (bytes, tables) in fours.iter().zip(tables_of_fours) {
+            let start = bytes.as_ptr().cast::<__m512i>();
+            take(_mm512_add_epi8(
+                looked_up(_mm512_loadu_si512(start), &tables[0], &tables[1]),
+                looked_up(_mm512_loadu_si512(start.add(1)), &tables[2], &tables[3]),
+            ));
+        }
+        for (bytes, tables) in rest.iter().zip(tables_rest) {
+            let bytes = _mm512_zextsi256_si512(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            take(looked_up(bytes, tables, &[[0; 16]; 2]));
+        }
+        let halves_added = |sums| {
+            _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums))
+        };
+        let (even, odd) = (halves_added(even), halves_added(odd));
+        // Unpacking works within 128-bit halves: rows 0–7 and 16–23, then 8–15 and 24–31.
+        let first = _mm256_unpacklo_epi16(even, odd);
+        let second = _mm256_unpackhi_epi16(even, odd);
+        let out = sums.as_mut_ptr().cast::<__m256i>();
+        _mm256_storeu_si256(out, _mm256_permute2x128_si256::<0x20>(first, second));
+        _mm256_storeu_si256(out.add(1), _mm256_permute2x128_si256::<0x31>(first, second));
     }
 }

@@ -5,7 +5,6 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 
 use crate::dispatch::Kernels;
-use crate::{CodeBytes, CodeSums, TablePair};
 use core::arch::x86_64::*;
 
 /// AVX-512 for a processor that computes 512 bits in two halves: the sums of halfs run at 256.
@@ -27,8 +26,9 @@ static KERNELS_ZEN4: Kernels = Kernels {
     from_f32: avx512::KERNELS.from_f32,
     add_to_sums: avx512::KERNELS.add_to_sums,
     all_finite: avx2::KERNELS.all_finite,
-    look_up_sums: avx2::KERNELS.look_up_sums,
-    weighted_bits: avx2::KERNELS.weighted_bits,
+    score_codes: avx512::KERNELS.score_codes,
+    multiply_sections: avx512::KERNELS.multiply_sections,
+    at_least: avx512::KERNELS.at_least,
 };
 
 /// The sets that this processor has, the best first.
@@ -54,38 +54,4 @@ fn is_zen4() -> bool {
 pub(super) fn prefetch(address: *const u8) {
     // SAFETY: a hint reads nothing and faults on no address; every x86-64 processor has it.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
-}
-
-/// [`crate::look_up_sums`] by AVX2's byte shuffle, which looks up 32 numbers of four bits at once.
-///
-/// # Safety
-/// The processor has AVX2.
-#[inline(always)]
-unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
-    // SAFETY: AVX2 by contract. Loads and stores are unaligned and of whole arrays: 32 bytes of
-    // codes, 16 of a table, 64 of sums.
-    unsafe {
-        let (four_bits, low_byte) = (_mm256_set1_epi8(15), _mm256_set1_epi16(0xff));
-        let table =
-            |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
-        // Sums of 16 bits for the even rows and for the odd ones.
-        let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for (bytes, [low, high]) in codes.iter().zip(tables) {
-            let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
-            let in_low = _mm256_and_si256(bytes, four_bits);
-            let in_high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), four_bits);
-            for counts in
-                [_mm256_shuffle_epi8(table(low), in_low), _mm256_shuffle_epi8(table(high), in_high)]
-            {
-                even = _mm256_add_epi16(even, _mm256_and_si256(counts, low_byte));
-                odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(counts));
-            }
-        }
-        // Unpacking works within 128-bit halves: rows 0–7 and 16–23, then 8–15 and 24–31.
-        let first = _mm256_unpacklo_epi16(even, odd);
-        let second = _mm256_unpackhi_epi16(even, odd);
-        let out = sums.as_mut_ptr().cast::<__m256i>();
-        _mm256_storeu_si256(out, _mm256_permute2x128_si256::<0x20>(first, second));
-        _mm256_storeu_si256(out.add(1), _mm256_permute2x128_si256::<0x31>(first, second));
-    }
 }

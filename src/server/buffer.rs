@@ -1,0 +1,159 @@
+//! Buffers that are read again and again by one session: where a page was before it most likely still is.
+//!
+//! The server finds a page's buffer through a table that all sessions share. `ReadRecentBuffer` (release 14)
+//! looks into one buffer instead, and says whether it is the page's. Pages found so do not count
+//! as used for the server's choice of what to evict, so every few times the long way is taken.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+#[cfg(not(feature = "pg13"))]
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+
+/// The same functions as in [`pg_sys`], each of whose calls is guarded on its own: here several are
+/// called behind one guard.
+#[cfg(not(feature = "pg13"))]
+mod unguarded {
+    use pgrx::pg_sys;
+
+    unsafe extern "C-unwind" {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        pub fn ReadRecentBuffer(
+            relation: pg_sys::RelFileNode,
+            fork: pg_sys::ForkNumber::Type,
+            block: pg_sys::BlockNumber,
+            recent: pg_sys::Buffer,
+        ) -> bool;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        pub fn ReadRecentBuffer(
+            relation: pg_sys::RelFileLocator,
+            fork: pg_sys::ForkNumber::Type,
+            block: pg_sys::BlockNumber,
+            recent: pg_sys::Buffer,
+        ) -> bool;
+        pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
+    }
+}
+
+unsafe extern "C-unwind" {
+    #[link_name = "UnlockReleaseBuffer"]
+    fn unlock_release_buffer(buffer: pg_sys::Buffer);
+}
+
+/// Blocks of an index whose buffers are remembered.
+const MOST_BLOCKS: usize = 1 << 20;
+/// Indexes whose buffers are remembered; of more a session forgets all and begins anew.
+const MOST_KEPT: usize = 64;
+/// Of so many reads of pages one takes the long way.
+const LONG_WAY: u32 = 16;
+
+/// The buffers in which a relation's pages were last seen.
+#[derive(Default)]
+pub struct Recent {
+    buffers: RefCell<Vec<pg_sys::Buffer>>,
+    turn: Cell<u32>,
+}
+
+thread_local! {
+    static KEPT: RefCell<HashMap<pg_sys::Oid, Rc<Recent>>> = RefCell::default();
+}
+
+impl Recent {
+    /// What the session remembers of a relation's storage.
+    ///
+    /// # Safety
+    /// The relation is open.
+    pub unsafe fn of(relation: pg_sys::Relation) -> Rc<Self> {
+        // The oid of a relation, not of its storage: what is remembered of a former storage is found out.
+        // SAFETY: by contract.
+        let oid = unsafe { (*relation).rd_id };
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() >= MOST_KEPT && !kept.contains_key(&oid) {
+                kept.clear();
+            }
+            kept.entry(oid).or_default().clone()
+        })
+    }
+
+    pub fn remember(&self, block: u32, buffer: pg_sys::Buffer) {
+        let (mut buffers, index) = (self.buffers.borrow_mut(), block as usize);
+        if index >= MOST_BLOCKS {
+            return;
+        }
+        if index >= buffers.len() {
+            buffers.resize((index + 1).next_power_of_two(), 0);
+        }
+        buffers[index] = buffer;
+    }
+
+    /// 0 where it is not known.
+    fn buffer(&self, block: u32) -> pg_sys::Buffer {
+        self.buffers.borrow().get(block as usize).copied().unwrap_or(0)
+    }
+
+    /// Where a page lies in shared memory, most likely: for hints to the processor alone.
+    pub fn address(&self, block: u32) -> Option<*const u8> {
+        let buffer = self.buffer(block);
+        // SAFETY: an address is computed, and nothing read.
+        (buffer > 0).then(|| unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>().cast_const())
+    }
+}
+
+/// Pins and locks a page's buffer in common with other readers, where it is the one it was.
+///
+/// # Safety
+/// The relation is open; its locks are those of no page of this buffer.
+#[cfg(not(feature = "pg13"))]
+pub unsafe fn lock_recent(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    recent: &Recent,
+) -> Option<pg_sys::Buffer> {
+    let buffer = recent.buffer(block);
+    let turn = recent.turn.get().wrapping_add(1);
+    recent.turn.set(turn);
+    if buffer == 0 || turn.is_multiple_of(LONG_WAY) {
+        return None;
+    }
+    // SAFETY: by contract; errors of the server unwind from the guard.
+    let found = unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let storage = (*relation).rd_node;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let storage = (*relation).rd_locator;
+        pg_guard_ffi_boundary(|| {
+            let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
+            if found {
+                unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+            }
+            found
+        })
+    };
+    found.then_some(buffer)
+}
+
+/// Release 13 has no such way.
+///
+/// # Safety
+/// None.
+#[cfg(feature = "pg13")]
+pub unsafe fn lock_recent(
+    _: pg_sys::Relation,
+    _: pg_sys::ForkNumber::Type,
+    _: u32,
+    _: &Recent,
+) -> Option<pg_sys::Buffer> {
+    None
+}
+
+/// Unlocks and unpins a buffer.
+///
+/// # Safety
+/// It is pinned and locked by us: then the server raises no error, and no guard is needed.
+pub unsafe fn unlock(buffer: pg_sys::Buffer) {
+    // SAFETY: by contract.
+    unsafe { unlock_release_buffer(buffer) }
+}

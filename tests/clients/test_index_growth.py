@@ -1,0 +1,94 @@
+"""How large the index gets, and stays, under updates: what they cost, and that vacuum gives it back."""
+
+import numpy as np
+import pytest
+from rows import clustered, fill, problems
+
+ROWS = 20_000
+
+
+@pytest.fixture
+def updated(connection):
+    """A table with a second indexed column, so that no update is heap-only."""
+    if connection.info.server_version < 140000:
+        pytest.skip("release 13 tells an index neither which values an update left nor which pages are past")
+    connection.execute(
+        "CREATE TABLE updated (id int PRIMARY KEY, n int, emb mrlvec(64)) WITH (autovacuum_enabled = off)"
+    )
+    fill(connection, "updated", id=np.arange(ROWS), n=np.zeros(ROWS, int), emb=clustered(ROWS, 64, 1))
+    connection.execute("CREATE INDEX updated_n ON updated (n); CREATE INDEX updated_emb ON updated USING mrl (emb)")
+    yield connection
+    connection.execute("DROP TABLE updated")
+
+
+def size(connection):
+    return connection.execute("SELECT pg_relation_size('updated_emb')").fetchone()[0]
+
+
+def info(connection):
+    return connection.execute("SELECT rows, references_to_rows FROM mrl_index_info('updated_emb')").fetchone()
+
+
+def sound(connection):
+    """Nothing wrong with the index; each row of the table comes once."""
+    assert problems(connection, "updated_emb") == []
+    connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+    found = "SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM updated ORDER BY emb <#> '[1,1]' LIMIT 1000000) s"
+    assert connection.execute(found).fetchone() == (ROWS, ROWS)
+    connection.execute("RESET enable_seqscan; RESET enable_sort")
+
+
+def test_an_update_that_leaves_the_vector_costs_a_reference(updated):
+    """At most 16 bytes a row over a full round; vacuum takes the references back, and the next round needs no more."""
+    fresh = size(updated)
+    largest = 0
+    for number in range(10):
+        before = size(updated)
+        updated.execute("UPDATE updated SET n = n + 1")
+        assert info(updated) == (ROWS, ROWS), "a row took a code of its own"
+        if number == 0:
+            assert size(updated) - before <= 16 * ROWS
+            sound(updated)
+        updated.execute("VACUUM updated")
+        assert info(updated) == (ROWS, 0)
+        assert size(updated) <= 1.3 * fresh, f"round {number}"
+        if number == 0:
+            largest = size(updated)
+    # The first round's pages were enough for all that came after it.
+    assert size(updated) == largest
+    sound(updated)
+
+
+def test_rounds_of_new_vectors_use_their_pages_again(updated):
+    """Each row takes another one's vector, so that a fresh index would have the same size at any time."""
+    fresh = size(updated)
+    sizes = []
+    for _ in range(10):
+        updated.execute(
+            f"UPDATE updated SET emb = other.emb FROM updated other WHERE other.id = (updated.id + 7919) % {ROWS}"
+        )
+        updated.execute("VACUUM updated")
+        sizes.append(size(updated) / fresh)
+    sound(updated)
+    assert info(updated) == (ROWS, 0)
+    # A round has all versions of all rows at once; after vacuum their places are free for the next.
+    assert max(sizes) <= 3 and sizes[-1] <= 1.05 * max(sizes[:3]), sizes
+    updated.execute("REINDEX INDEX updated_emb")
+    assert size(updated) <= 1.1 * fresh
+
+
+def test_a_table_emptied_and_filled_keeps_its_size(updated):
+    """Lists that have lost their rows are written anew; the pages of the old ones wait for the vacuum after the next
+    transaction, so there may be two sets of pages, and not more."""
+    fresh = size(updated)
+    sizes = []
+    for _ in range(6):
+        updated.execute("CREATE TEMPORARY TABLE kept AS SELECT * FROM updated")
+        updated.execute("DELETE FROM updated")
+        updated.execute("VACUUM updated")
+        assert info(updated) == (0, 0)
+        updated.execute("INSERT INTO updated SELECT * FROM kept")
+        updated.execute("DROP TABLE kept")
+        sizes.append(size(updated) / fresh)
+    assert max(sizes) <= 2.2 and sizes[-1] <= 1.05 * sizes[1], sizes
+    sound(updated)

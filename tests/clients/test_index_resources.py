@@ -1,0 +1,85 @@
+"""Builds and inserts for which the disk does not suffice: an error, and nothing left behind."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import psycopg
+import pytest
+from clusters import server_user
+from rows import clustered, fill, literal, problems
+
+
+def make(connection, rows):
+    connection.execute("CREATE EXTENSION pg_mrl; CREATE TABLE t (id int PRIMARY KEY, emb mrlvec(64))")
+    fill(connection, "t", id=np.arange(rows), emb=clustered(rows, 64, 1))
+
+
+@pytest.fixture
+def small_disk(cluster):
+    """A server, and a tablespace of 2 MB on a file system of its own."""
+    server = cluster()
+    folder = server.data.parent / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "pg_mrl_small", folder]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a file system that is too small can only be mounted by root")
+    shutil.chown(folder, server_user())
+    try:
+        with server.connect() as connection:
+            connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+        yield server, folder
+        server.control("stop", "-m", "fast")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def files(folder):
+    """Files that hold something: of a file that was dropped an empty one stays till the next checkpoint."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != "PG_VERSION"]
+
+
+@pytest.mark.parametrize("concurrently", ["", "CONCURRENTLY"], ids=["at once", "concurrently"])
+def test_a_build_that_fills_the_disk(small_disk, concurrently):
+    server, folder = small_disk
+    with server.connect() as connection:
+        make(connection, 20_000)
+        with pytest.raises(psycopg.errors.DiskFull):
+            connection.execute(
+                f"CREATE INDEX {concurrently} t_emb ON t USING mrl (emb) WITH (rerank = index) TABLESPACE small"
+            )
+        if concurrently:
+            # The server leaves the entry, marked invalid, as of any access method.
+            connection.execute("DROP INDEX t_emb")
+        assert connection.execute("SELECT count(*) FROM pg_class WHERE relname = 't_emb'").fetchone() == (0,)
+        connection.execute("CHECKPOINT")
+        assert files(folder) == []
+        # The session goes on, and what fits is built.
+        connection.execute("CREATE INDEX t_emb ON t USING mrl (emb) TABLESPACE small WHERE id < 3000")
+        assert problems(connection, "t_emb") == []
+
+
+def test_inserts_that_fill_the_disk(small_disk):
+    """The statement fails; what was there before stays, and with more room the index goes on."""
+    server, folder = small_disk
+    with server.connect() as connection:
+        make(connection, 0)
+        connection.execute("CREATE INDEX t_emb ON t USING mrl (emb) WITH (rerank = index) TABLESPACE small")
+        vectors = clustered(1000, 64, 2)
+        kept = 0
+        with pytest.raises(psycopg.errors.DiskFull):
+            for kept in range(0, 100_000, 1000):
+                fill(connection, "t", id=np.arange(kept, kept + 1000), emb=vectors)
+        assert kept >= 3000
+        assert problems(connection, "t_emb") == []
+        connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+        every = f"SELECT id FROM t ORDER BY emb <#> '{literal(vectors[0])}' LIMIT 1000000"
+        everything = f"SELECT count(*), count(DISTINCT id) FROM ({every}) s"
+        assert connection.execute(everything).fetchone() == (kept, kept)
+        # Vacuum frees the places that the failed statement's rows have taken; deletions and queries go on.
+        connection.execute("DELETE FROM t WHERE id >= 2000")
+        connection.execute("VACUUM t")
+        fill(connection, "t", id=np.arange(200_000, 200_500), emb=vectors[:500])
+        assert connection.execute(everything).fetchone() == (2500, 2500)
+        assert problems(connection, "t_emb") == []
