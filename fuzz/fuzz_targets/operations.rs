@@ -3,21 +3,18 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mrl_fuzz::Kind;
 use mrl_fuzz::world::{Deed, World};
+use mrl_fuzz::{Kind, Many};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     kind: Kind,
-    deeds: Vec<Deed>,
+    deeds: Many<Deed, 24>,
 }
-
-/// Beyond, runs get slow and find nothing new.
-const MOST_DEEDS: usize = 40;
 
 fuzz_target!(|input: Input| {
     let mut world = World::empty(input.kind);
-    for deed in input.deeds.iter().take(MOST_DEEDS) {
+    for deed in &input.deeds.0 {
         world.does(deed);
     }
     world.finish();

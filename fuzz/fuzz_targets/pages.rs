@@ -7,11 +7,11 @@ use std::rc::Rc;
 use arbitrary::Arbitrary;
 use half::f16;
 use libfuzzer_sys::fuzz_target;
-use mrl_fuzz::Kind;
 use mrl_fuzz::distances::{Exact, Rows, Vector};
 use mrl_fuzz::store::WatchedStore;
 use mrl_fuzz::vectors::{Question, Style, vector};
 use mrl_fuzz::world::{Deed, EXACT, RoughSteering, World};
+use mrl_fuzz::{Few, Kind, Many};
 use mrl_index::check::{check, info};
 use mrl_index::directory::Directory;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
@@ -26,10 +26,10 @@ use mrl_index::vacuum::{bulk_delete, clean_up};
 #[derive(Arbitrary, Debug)]
 struct Input {
     index: u8,
-    damages: Vec<Damaging>,
+    damages: Few<Damaging>,
     /// Whether the session has read the directory before the damage came.
     knows_directory: bool,
-    works: Vec<Work>,
+    works: Many<Work, 8>,
 }
 
 /// What happens to a page.
@@ -101,7 +101,6 @@ enum Work {
     Refresh,
 }
 
-const MOST_WORKS: usize = 8;
 /// Rows asked for: pages that lead in circles have more.
 const MOST_ROWS: usize = 2000;
 
@@ -128,8 +127,10 @@ fn make(kind: Kind) -> MemoryStore {
     for deed in [
         Deed::Split { list: 0 },
         Deed::Rewrite { list: 1 },
-        insert(Style::Clustered, 500, 150),
-        Deed::UpdateUnchanged { first: 0, count: 120 },
+        insert(Style::Clustered, 500, 60),
+        insert(Style::Clustered, 560, 60),
+        Deed::UpdateUnchanged { first: 0, count: 60 },
+        Deed::UpdateUnchanged { first: 0, count: 60 },
         Deed::CleanUp,
         Deed::InsertNulls { count: 20 },
         insert(Style::Zero, 0, 20),
@@ -205,13 +206,13 @@ fuzz_target!(|input: Input| {
         let directory = Directory::read(&pages).expect("a sound directory");
         Rc::new(directory)
     });
-    for damaging in &input.damages {
+    for damaging in &input.damages.0 {
         damage(&pages, damaging);
     }
     pages.tick();
     let store = WatchedStore::new(pages);
     let mut session = Session { store, directory: known };
-    for work in input.works.iter().take(MOST_WORKS) {
+    for work in &input.works.0 {
         session.store.begin_work();
         if let Err(damage) = session.does(work) {
             assert!(!damage.to_string().is_empty());
@@ -244,7 +245,7 @@ impl Session {
             Work::Scan { question, steering } => self.scan(question, steering.steering())?,
             Work::ScanExactly { question } => self.scan(question, EXACT)?,
             Work::Insert { style, seed, unchanged, count } => {
-                for i in 0..u16::from(count) {
+                for i in 0..u16::from(count % 32) {
                     self.store.begin_work();
                     let seed = seed.wrapping_add(i);
                     let dimensions = self.directory()?.meta.dimensions;

@@ -14,7 +14,7 @@ pub mod store;
 pub mod vectors;
 pub mod world;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use mrl_index::build::Plan;
 use mrl_index::meta::Metric;
 
@@ -57,5 +57,31 @@ impl Kind {
             metric: metrics[usize::from(self.metric) % metrics.len()],
             copies: self.copies,
         }
+    }
+}
+
+/// As many as the input has, at most so many. (Of a `Vec` each element is the last one with a
+/// probability of a half: few inputs would have more than two.)
+#[derive(Debug)]
+pub struct Many<T, const MOST: usize>(pub Vec<T>);
+
+impl<'a, T: Arbitrary<'a>, const MOST: usize> Arbitrary<'a> for Many<T, MOST> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let mut many = Vec::new();
+        while many.len() < MOST && !input.is_empty() {
+            many.push(input.arbitrary()?);
+        }
+        Ok(Self(many))
+    }
+}
+
+/// Up to four.
+#[derive(Debug)]
+pub struct Few<T>(pub Vec<T>);
+
+impl<'a, T: Arbitrary<'a>> Arbitrary<'a> for Few<T> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let count = input.int_in_range(0..=4)?;
+        (0..count).map(|_| input.arbitrary()).collect::<arbitrary::Result<_>>().map(Self)
     }
 }

@@ -32,8 +32,8 @@ pub const EXACT: Steering = Steering {
     most_reranked: None,
 };
 
-/// The most rows of a run: beyond, runs get slow and find nothing new.
-const MOST_ROWS: usize = 4000;
+/// The most rows that a run adds: beyond, runs get slow and find nothing new.
+const MOST_ADDED: usize = 2000;
 
 /// What happens to an index.
 #[derive(Arbitrary, Debug)]
@@ -170,6 +170,7 @@ pub struct World {
     /// TIDs that may be used again.
     free: Vec<Tid>,
     next: Tid,
+    most: usize,
     running: Option<Running>,
     has_crashed: bool,
 }
@@ -204,6 +205,7 @@ impl World {
             directory,
             keep_directory: false,
             next: rows.len() as Tid,
+            most: rows.len() + MOST_ADDED,
             rows,
             dead: BTreeSet::new(),
             doubtful: BTreeSet::new(),
@@ -226,12 +228,14 @@ impl World {
 
     pub fn does(&mut self, deed: &Deed) {
         match *deed {
-            Deed::Insert { style, seed, count } => self.insert_many(style, seed, count.into()),
+            Deed::Insert { style, seed, count } => {
+                self.insert_many(style, seed, usize::from(count) % 64)
+            }
             Deed::Fill { style, seed, hundreds } => {
-                self.insert_many(style, seed, 100 * (usize::from(hundreds) % 8));
+                self.insert_many(style, seed, 100 * (usize::from(hundreds) % 5));
             }
             Deed::InsertNulls { count } => {
-                for _ in 0..count {
+                for _ in 0..count % 32 {
                     self.insert(None, false);
                 }
             }
@@ -284,7 +288,8 @@ impl World {
                 self.end_scan();
             }
             Deed::AskRoughly { question, steering } => self.ask_roughly(question, steering),
-            Deed::Crash { commits } => self.store.crash_after(Some(commits.into())),
+            // Soon: most work takes few changes, and between any two of them it has to hold.
+            Deed::Crash { commits } => self.store.crash_after(Some(u64::from(commits % 16))),
             Deed::Verify => self.verify(),
         }
     }
@@ -315,7 +320,7 @@ impl World {
     /// Some of the rows.
     fn some(&self, first: u16, count: u8) -> Vec<Tid> {
         let first = usize::from(first) % self.rows.len().max(1);
-        self.rows.keys().copied().skip(first).take(count.into()).collect()
+        self.rows.keys().copied().skip(first).take(usize::from(count) % 64).collect()
     }
 
     fn insert_many(&mut self, style: Style, seed: u16, count: usize) {
@@ -328,7 +333,7 @@ impl World {
 
     /// Adds a row; whether it is there.
     fn insert(&mut self, vector: Option<Rc<Vector>>, unchanged: bool) -> bool {
-        if self.rows.len() + self.dead.len() + self.doubtful.len() >= MOST_ROWS {
+        if self.rows.len() + self.dead.len() + self.doubtful.len() >= self.most {
             return false;
         }
         let tid = self.free.pop().unwrap_or_else(|| {
