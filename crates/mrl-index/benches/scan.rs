@@ -15,8 +15,8 @@ use common::*;
 use half::f16;
 use mrl_index::build::ROWS_A_LIST;
 use mrl_index::meta::Metric;
-use mrl_index::page::Damage;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
+use mrl_index::store::Failure;
 
 const QUERIES: usize = 200;
 const KEPT_OUT: usize = 1000;
@@ -29,11 +29,11 @@ struct Memory<'a> {
 }
 
 impl Reranker for Memory<'_> {
-    type Error = Damage;
-    fn row(&mut self, tid: u64) -> Result<Option<f64>, Damage> {
+    type Error = Failure;
+    fn row(&mut self, tid: u64) -> Result<Option<f64>, Failure> {
         self.vector(&self.vectors[index_of(tid)]).map(Some)
     }
-    fn vector(&mut self, vector: &[f16]) -> Result<f64, Damage> {
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Failure> {
         Ok(-f64::from(mrl_kernels::dot(vector, self.query)))
     }
 }

@@ -139,7 +139,8 @@ fn cut<S: PageStore>(
     const ROUNDS: usize = 6;
     let encoder = &directory.encoder;
     let mut frames: Vec<(ListId, Vec<f16>)> = Vec::new();
-    let mut vectors = Vec::with_capacity(members.len());
+    let mut vectors: Vec<Vec<f32>> = Vec::new();
+    mrl_memory::reserve(&mut vectors, members.len())?;
     for member in &members {
         store.check_interrupts()?;
         if let Some(copy) = &member.row.copy {
@@ -159,15 +160,16 @@ fn cut<S: PageStore>(
         vectors.push(encoder.decode(&member.row.leading, RowEntry(&bytes), &frames[known].1));
     }
     let width = encoder.coarse_dimensions;
-    let coarse: Vec<Vec<f16>> = vectors
-        .iter()
-        .map(|vector: &Vec<f32>| coarse_of(&vector[..width], encoder.metric))
-        .collect();
+    let coarse: Vec<Vec<f16>> = mrl_memory::collect(
+        vectors.iter().map(|vector| coarse_of(&vector[..width], encoder.metric)),
+    )?;
     let mean = |of: &dyn Fn(usize) -> bool| -> Option<Vec<f32>> {
         let mut sums = vec![0f64; width];
-        let chosen: Vec<_> = (0..coarse.len()).filter(|i| of(*i)).collect();
-        chosen.iter().for_each(|i| kernels::add_to_sums(&coarse[*i], &mut sums));
-        let count = chosen.len() as f64;
+        let mut count = 0.0;
+        for i in (0..coarse.len()).filter(|i| of(*i)) {
+            kernels::add_to_sums(&coarse[i], &mut sums);
+            count += 1.0;
+        }
         (count > 0.0).then(|| sums.iter().map(|x| (x / count) as f32).collect())
     };
     // The first two centres: the row farthest from one of the rows, and the row farthest from that.
@@ -183,7 +185,7 @@ fn cut<S: PageStore>(
         return Ok(None);
     }
     let mut centres = [coarse[one].clone(), coarse[two].clone()];
-    let mut second = vec![false; coarse.len()];
+    let mut second = mrl_memory::filled(false, coarse.len())?;
     for _ in 0..ROUNDS {
         store.check_interrupts()?;
         for (side, row) in second.iter_mut().zip(&coarse) {
@@ -199,8 +201,8 @@ fn cut<S: PageStore>(
     let share = count.min(second.len() - count) as f64 / second.len() as f64;
     if share < LEAST_SHARE {
         let offset = |row: &[f16]| kernels::dot(row, &centres[1]) - kernels::dot(row, &centres[0]);
-        let offsets: Vec<f32> = coarse.iter().map(|row| offset(row)).collect();
-        let mut order: Vec<usize> = (0..coarse.len()).collect();
+        let offsets: Vec<f32> = mrl_memory::collect(coarse.iter().map(|row| offset(row)))?;
+        let mut order: Vec<usize> = mrl_memory::collect(0..coarse.len())?;
         order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
         for (rank, row) in order.into_iter().enumerate() {
             second[row] = 2 * rank >= coarse.len();
@@ -213,7 +215,7 @@ fn cut<S: PageStore>(
         let side = usize::from(side);
         sums[side].iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
         counts[side] += 1;
-        parts[side].push(member);
+        mrl_memory::push(&mut parts[side], member)?;
     }
     let frames = sums.iter().zip(counts).map(|(sum, count)| {
         let mean: Vec<f32> = sum.iter().map(|x| (x / count.max(1) as f64) as f32).collect();
