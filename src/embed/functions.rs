@@ -98,7 +98,7 @@ sql_function! {
                 counters.cache_hits.into_sql(),
             ]
         });
-        return_rows(call, rows.collect())
+        return_rows(call, rows)
     }
 }
 

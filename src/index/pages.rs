@@ -16,6 +16,7 @@ use mrl_index::store::{Change, ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
 use crate::server::error::SqlError;
+use crate::server::memory;
 
 const HEADER_BYTES: usize = 24;
 const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
@@ -327,7 +328,7 @@ impl PageStore for BufferStore {
 
     fn check_interrupts(&self) -> Result<(), SqlError> {
         pgrx::check_for_interrupts!();
-        Ok(())
+        memory::check()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod array;
 pub mod bits;
 pub mod catalog;
 pub mod error;
+pub mod memory;
 pub mod rows;
 pub mod signals;
 pub mod table;

@@ -78,7 +78,9 @@ fn the_reserve() {
         let mut pieces: Vec<*mut u8> = (0..RESERVE_BYTES / 1024)
             .map(|_| without_memory(|| unsafe { ALLOCATOR.alloc(layout) }))
             .collect();
-        assert!(pieces.iter().all(|piece| !piece.is_null() && *piece as usize % 256 == 0));
+        assert!(
+            pieces.iter().all(|piece| !piece.is_null() && (*piece as usize).is_multiple_of(256))
+        );
         // SAFETY: as above.
         assert!(without_memory(|| unsafe { ALLOCATOR.alloc(layout) }).is_null());
         pieces.rotate_left(step);
