@@ -1,6 +1,8 @@
 //! Vectors that grow where there is memory, and else say so.
 
+use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
+use std::hash::Hash;
 
 use crate::check;
 
@@ -43,6 +45,34 @@ pub fn extend<T: Copy>(vector: &mut Vec<T>, elements: &[T]) -> Result<(), OutOfM
         reserve(vector, elements.len())?;
     }
     vector.extend_from_slice(elements);
+    Ok(())
+}
+
+/// Adds to a heap.
+#[inline]
+pub fn add<T: Ord>(heap: &mut BinaryHeap<T>, element: T) -> Result<(), OutOfMemory> {
+    if heap.len() == heap.capacity() {
+        let bytes = (heap.len() + 1).saturating_mul(size_of::<T>());
+        heap.try_reserve(1).map_err(|_| OutOfMemory { bytes })?;
+        check()?;
+    }
+    heap.push(element);
+    Ok(())
+}
+
+/// Adds to a map, or replaces.
+#[inline]
+pub fn insert<K: Eq + Hash, V>(
+    map: &mut HashMap<K, V>,
+    key: K,
+    value: V,
+) -> Result<(), OutOfMemory> {
+    if map.len() == map.capacity() {
+        let bytes = (map.len() + 1).saturating_mul(size_of::<(K, V)>());
+        map.try_reserve(1).map_err(|_| OutOfMemory { bytes })?;
+        check()?;
+    }
+    map.insert(key, value);
     Ok(())
 }
 

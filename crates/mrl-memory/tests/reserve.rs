@@ -1,11 +1,12 @@
 //! The allocator over a system that has no memory. One test in one thread: the reserve is the process's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mrl_memory::{
-    Allocator, MOST_BYTES, OutOfMemory, RESERVE_BYTES, check, collect, extend, filled, is_short,
-    push, reserve,
+    Allocator, MOST_BYTES, OutOfMemory, RESERVE_BYTES, add, check, collect, extend, filled, insert,
+    is_short, push, reserve,
 };
 
 /// The system's allocator, until it is told to have nothing.
@@ -113,6 +114,11 @@ fn the_reserve() {
     assert!(without_memory(|| push(&mut Vec::new(), 1u8)).is_err());
     assert_eq!(without_memory(|| extend(&mut vec![], &[1u8; 50])), Err(OutOfMemory { bytes: 50 }));
     assert!(without_memory(|| collect(0..100)).is_err());
+    assert!(without_memory(|| add(&mut BinaryHeap::new(), 1)).is_err());
+    let mut map = HashMap::new();
+    assert!(without_memory(|| insert(&mut map, 1, 2)).is_err());
+    drop(map);
+    assert!(!is_short());
     let mut made = 0;
     let strings = (0..100).map(|i| {
         made += 1;
@@ -131,6 +137,15 @@ fn the_reserve() {
     extend(&mut vector, &[3, 4]).unwrap();
     assert_eq!(vector, [1, 1, 2, 3, 4]);
     assert_eq!(collect(vector.iter().map(|x| x * 2)).unwrap(), [2, 2, 4, 6, 8]);
+
+    let mut heap = BinaryHeap::new();
+    let mut map = HashMap::new();
+    for number in [2, 3, 2] {
+        add(&mut heap, number).unwrap();
+        insert(&mut map, number, heap.len()).unwrap();
+    }
+    assert_eq!(heap.into_sorted_vec(), [2, 2, 3]);
+    assert_eq!((map[&2], map[&3]), (3, 2));
 
     // Threads take from it at once.
     let found: Vec<bool> = std::thread::scope(|scope| {
