@@ -1,5 +1,5 @@
 //! The server's conventions, each wrapped once: how a C-language function is called and answers,
-//! how rows are returned, how arrays are read, how errors are raised.
+//! how rows are returned, how arrays are read, how errors are raised, what happens without memory.
 //!
 //! Knows PostgreSQL and nothing of vectors or encoders.
 

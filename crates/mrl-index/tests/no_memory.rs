@@ -187,7 +187,7 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
     let (found, failures) = until_it_ends_well(find, || ());
     assert_eq!(found, rows.len());
     assert!(failures > 20);
-    let is_dead = |tid: Tid| tid % 7 != 0;
+    let is_dead = |tid: Tid| !tid.is_multiple_of(7);
     let (_, failures) = until_it_ends_well(
         || bulk_delete(&store, &mut |tid| is_dead(tid)),
         || {

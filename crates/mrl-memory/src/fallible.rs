@@ -48,6 +48,17 @@ pub fn extend<T: Copy>(vector: &mut Vec<T>, elements: &[T]) -> Result<(), OutOfM
     Ok(())
 }
 
+/// Adds to a text.
+pub fn append(text: &mut String, more: &str) -> Result<(), OutOfMemory> {
+    if text.capacity() - text.len() < more.len() {
+        let bytes = text.len().saturating_add(more.len());
+        text.try_reserve(more.len()).map_err(|_| OutOfMemory { bytes })?;
+        check()?;
+    }
+    text.push_str(more);
+    Ok(())
+}
+
 /// Adds to a heap.
 #[inline]
 pub fn add<T: Ord>(heap: &mut BinaryHeap<T>, element: T) -> Result<(), OutOfMemory> {

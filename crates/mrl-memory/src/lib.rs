@@ -6,7 +6,7 @@
 //! - **The reserve** ([`Allocator`]): what the system refuses comes from some memory set aside, unless it is
 //!   large. So nothing fails at once, and the work is told that memory [is short](is_short), which its loops ask
 //!   ([`check`]). They end with [`OutOfMemory`]; what they held goes, and the reserve is whole again.
-//! - **Requests that may fail** ([`reserve`], [`push`], [`extend`], [`filled`], [`collect`], [`add`], [`insert`]):
+//! - **Requests that may fail** ([`reserve`], [`push`], [`extend`], [`filled`], [`collect`], [`append`], [`add`], [`insert`]):
 //!   for whatever grows with the data, and so could be larger than the reserve.
 //!
 //! Between two questions a loop may take what fits into the reserve with room to spare: see [`RESERVE_BYTES`].
@@ -14,5 +14,5 @@
 mod fallible;
 mod reserve;
 
-pub use fallible::{OutOfMemory, add, collect, extend, filled, insert, push, reserve};
+pub use fallible::{OutOfMemory, add, append, collect, extend, filled, insert, push, reserve};
 pub use reserve::{Allocator, MOST_BYTES, RESERVE_BYTES, check, is_short};

@@ -5,8 +5,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mrl_memory::{
-    Allocator, MOST_BYTES, OutOfMemory, RESERVE_BYTES, add, check, collect, extend, filled, insert,
-    is_short, push, reserve,
+    Allocator, MOST_BYTES, OutOfMemory, RESERVE_BYTES, add, append, check, collect, extend, filled,
+    insert, is_short, push, reserve,
 };
 
 /// The system's allocator, until it is told to have nothing.
@@ -115,6 +115,7 @@ fn the_reserve() {
     assert_eq!(without_memory(|| extend(&mut vec![], &[1u8; 50])), Err(OutOfMemory { bytes: 50 }));
     assert!(without_memory(|| collect(0..100)).is_err());
     assert!(without_memory(|| add(&mut BinaryHeap::new(), 1)).is_err());
+    assert!(without_memory(|| append(&mut String::new(), "ü")).is_err());
     let mut map = HashMap::new();
     assert!(without_memory(|| insert(&mut map, 1, 2)).is_err());
     drop(map);
@@ -138,6 +139,10 @@ fn the_reserve() {
     assert_eq!(vector, [1, 1, 2, 3, 4]);
     assert_eq!(collect(vector.iter().map(|x| x * 2)).unwrap(), [2, 2, 4, 6, 8]);
 
+    let mut text = String::new();
+    append(&mut text, "ü").unwrap();
+    append(&mut text, "bung").unwrap();
+    assert_eq!(text, "übung");
     let mut heap = BinaryHeap::new();
     let mut map = HashMap::new();
     for number in [2, 3, 2] {
