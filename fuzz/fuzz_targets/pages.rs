@@ -17,10 +17,10 @@ use mrl_index::directory::Directory;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
-use mrl_index::page::{BODY_BYTES, Block, Body, Damage};
+use mrl_index::page::{BODY_BYTES, Block, Body};
 use mrl_index::scan::{Scan, Steering, every_tid};
 use mrl_index::split::{rewrite, split};
-use mrl_index::store::PageStore;
+use mrl_index::store::{Failure, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
 
 #[derive(Arbitrary, Debug)]
@@ -214,8 +214,8 @@ fuzz_target!(|input: Input| {
     let mut session = Session { store, directory: known };
     for work in &input.works.0 {
         session.store.begin_work();
-        if let Err(damage) = session.does(work) {
-            assert!(!damage.to_string().is_empty());
+        if let Err(failure) = session.does(work) {
+            assert!(!failure.to_string().is_empty());
         }
     }
     for work in [Work::Check, Work::Info, Work::Delete { each: 3 }, Work::CleanUp] {
@@ -231,7 +231,7 @@ struct Session {
 
 impl Session {
     /// The directory that the session has, or else the one there is.
-    fn directory(&mut self) -> Result<Rc<Directory>, Damage> {
+    fn directory(&mut self) -> Result<Rc<Directory>, Failure> {
         if let Some(known) = &self.directory {
             return Ok(known.clone());
         }
@@ -240,7 +240,7 @@ impl Session {
         Ok(directory)
     }
 
-    fn does(&mut self, work: &Work) -> Result<(), Damage> {
+    fn does(&mut self, work: &Work) -> Result<(), Failure> {
         match *work {
             Work::Scan { question, steering } => self.scan(question, steering.steering())?,
             Work::ScanExactly { question } => self.scan(question, EXACT)?,
@@ -260,7 +260,7 @@ impl Session {
                 clean_up(&self.store)?;
             }
             Work::Check => {
-                check(&self.store, &mut |_| ())?;
+                check(&self.store, &mut |_| Ok(()))?;
             }
             Work::Info => {
                 info(&self.store)?;
@@ -282,7 +282,7 @@ impl Session {
         Ok(())
     }
 
-    fn refresh(&mut self) -> Result<(), Damage> {
+    fn refresh(&mut self) -> Result<(), Failure> {
         let directory = self.directory()?;
         if let Some(newer) = directory.refreshed(&self.store)? {
             self.directory = Some(Rc::new(newer));
@@ -290,7 +290,7 @@ impl Session {
         Ok(())
     }
 
-    fn scan(&mut self, question: Question, steering: Steering) -> Result<(), Damage> {
+    fn scan(&mut self, question: Question, steering: Steering) -> Result<(), Failure> {
         let directory = self.directory()?;
         let meta = &directory.meta;
         let query = question.query(meta.dimensions, meta.metric == Metric::Euclidean);
@@ -307,7 +307,7 @@ impl Session {
         Ok(())
     }
 
-    fn insert(&mut self, vector: Option<Vec<f16>>, unchanged: bool) -> Result<(), Damage> {
+    fn insert(&mut self, vector: Option<Vec<f16>>, unchanged: bool) -> Result<(), Failure> {
         const TID: u64 = 1 << 40 | 1;
         let directory = self.directory()?;
         let (store, halfs) = (&self.store, vector.as_deref());

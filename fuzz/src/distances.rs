@@ -8,8 +8,8 @@ use half::f16;
 use mrl_index::encode::widened;
 use mrl_index::group::Tid;
 use mrl_index::meta::Metric;
-use mrl_index::page::Damage;
 use mrl_index::scan::Reranker;
+use mrl_index::store::Failure;
 
 /// A table's vector.
 pub struct Vector {
@@ -69,9 +69,9 @@ pub struct Exact<'a> {
 }
 
 impl Reranker for Exact<'_> {
-    type Error = Damage;
+    type Error = Failure;
 
-    fn row(&mut self, tid: Tid) -> Result<Option<f64>, Damage> {
+    fn row(&mut self, tid: Tid) -> Result<Option<f64>, Failure> {
         let row = self.rows.get(&tid);
         Ok(row.map(|row| match row {
             Some(row) => row.distance(self.metric, self.query),
@@ -80,7 +80,7 @@ impl Reranker for Exact<'_> {
         }))
     }
 
-    fn vector(&mut self, vector: &[f16]) -> Result<f64, Damage> {
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Failure> {
         Ok(distance(self.metric, &widened(vector), &self.query.singles))
     }
 }

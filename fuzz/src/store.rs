@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use mrl_index::memory::{MemoryChange, MemoryStore};
-use mrl_index::page::{Block, Body, Damage, ListId, NONE, damaged};
-use mrl_index::store::{Change, ListLock, PageStore};
+use mrl_index::page::{Block, Body, ListId, NONE, damaged};
+use mrl_index::store::{Change, Failure, ListLock, PageStore};
 
 /// A [`MemoryStore`] that panics when one piece of work reads far more pages than there are, and
 /// whose changes fail from a certain one on: what they were to change is as it was, and whoever
@@ -20,8 +20,8 @@ pub struct WatchedStore {
 const CRASH: &str = "the end of the run";
 
 /// Whether an error is the crash that was asked for.
-pub fn is_crash(damage: &Damage) -> bool {
-    *damage == damaged(NONE, CRASH)
+pub fn is_crash(failure: &Failure) -> bool {
+    *failure == damaged(NONE, CRASH).into()
 }
 
 impl WatchedStore {
@@ -50,46 +50,46 @@ impl WatchedStore {
 }
 
 impl PageStore for WatchedStore {
-    type Error = Damage;
+    type Error = Failure;
     type Page<'a> = Rc<Body>;
     type Change<'a> = WatchedChange<'a>;
     type Lock<'a> = ();
 
-    fn read(&self, block: Block) -> Result<Rc<Body>, Damage> {
+    fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.count();
         self.pages.read(block)
     }
 
-    fn read_any(&self, block: Block) -> Result<Rc<Body>, Damage> {
+    fn read_any(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.count();
         self.pages.read_any(block)
     }
 
-    fn change(&self) -> Result<WatchedChange<'_>, Damage> {
+    fn change(&self) -> Result<WatchedChange<'_>, Failure> {
         Ok(WatchedChange { store: self, change: self.pages.change()? })
     }
 
-    fn block_count(&self) -> Result<Block, Damage> {
+    fn block_count(&self) -> Result<Block, Failure> {
         self.pages.block_count()
     }
 
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Damage> {
+    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Failure> {
         self.pages.write(block, body)
     }
 
-    fn offer(&self, block: Block) -> Result<(), Damage> {
+    fn offer(&self, block: Block) -> Result<(), Failure> {
         self.pages.offer(block)
     }
 
-    fn publish_offers(&self) -> Result<(), Damage> {
+    fn publish_offers(&self) -> Result<(), Failure> {
         self.pages.publish_offers()
     }
 
-    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<(), Damage> {
+    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<(), Failure> {
         self.pages.lock_list(list, lock)
     }
 
-    fn lock_directory(&self, wait: bool) -> Result<Option<()>, Damage> {
+    fn lock_directory(&self, wait: bool) -> Result<Option<()>, Failure> {
         self.pages.lock_directory(wait)
     }
 
@@ -101,7 +101,7 @@ impl PageStore for WatchedStore {
         self.pages.is_past(stamp)
     }
 
-    fn check_interrupts(&self) -> Result<(), Damage> {
+    fn check_interrupts(&self) -> Result<(), Failure> {
         self.pages.check_interrupts()
     }
 }
@@ -112,14 +112,14 @@ pub struct WatchedChange<'a> {
 }
 
 impl Change for WatchedChange<'_> {
-    type Error = Damage;
+    type Error = Failure;
 
-    fn lock(&mut self, block: Block) -> Result<usize, Damage> {
+    fn lock(&mut self, block: Block) -> Result<usize, Failure> {
         self.store.count();
         self.change.lock(block)
     }
 
-    fn allocate(&mut self) -> Result<(usize, Block), Damage> {
+    fn allocate(&mut self) -> Result<(usize, Block), Failure> {
         self.store.count();
         self.change.allocate()
     }
@@ -132,7 +132,7 @@ impl Change for WatchedChange<'_> {
         self.change.body_mut(place)
     }
 
-    fn commit(self) -> Result<(), Damage> {
+    fn commit(self) -> Result<(), Failure> {
         match self.store.commits_left.get() {
             Some(0) => return Err(damaged(NONE, CRASH)),
             Some(left) => self.store.commits_left.set(Some(left - 1)),

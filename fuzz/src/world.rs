@@ -12,9 +12,9 @@ use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
-use mrl_index::page::Damage;
 use mrl_index::scan::{Epsilon, Probes, Rounds, Scan, Steering, every_tid};
 use mrl_index::split::{rewrite, split};
+use mrl_index::store::Failure;
 use mrl_index::vacuum::{bulk_delete, clean_up};
 
 use crate::Kind;
@@ -302,10 +302,10 @@ impl World {
     }
 
     /// The value; nothing where the server was killed meanwhile. It then has been started again.
-    fn survived<T>(&mut self, result: Result<T, Damage>) -> Option<T> {
+    fn survived<T>(&mut self, result: Result<T, Failure>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
-            Err(damage) if is_crash(&damage) => {
+            Err(failure) if is_crash(&failure) => {
                 self.store.crash_after(None);
                 self.running = None;
                 self.has_crashed = true;
@@ -313,7 +313,7 @@ impl World {
                 self.directory = Rc::new(Directory::read(&self.store).expect("a directory"));
                 None
             }
-            Err(damage) => panic!("{damage}"),
+            Err(failure) => panic!("{failure}"),
         }
     }
 
@@ -476,7 +476,7 @@ impl World {
                 // What the scan's query doesn't see is the server's to pass over.
                 Ok(Some(tid)) => found.extend(rows.contains_key(&tid).then_some(tid)),
                 Ok(None) => break,
-                Err(damage) => panic!("{damage}"),
+                Err(failure) => panic!("{failure}"),
             }
         }
         self.running = Some(running);
@@ -517,7 +517,11 @@ impl World {
     pub fn verify(&mut self) {
         self.store.begin_work();
         let mut found = Vec::new();
-        let problems = check(&self.store, &mut |tid| found.push(tid)).expect("a sound index");
+        let mut visit = |tid| {
+            found.push(tid);
+            Ok(())
+        };
+        let problems = check(&self.store, &mut visit).expect("a sound index");
         assert_eq!(problems, Vec::<String>::new());
         found.sort_unstable();
         let certain: BTreeSet<Tid> = self.rows.keys().chain(&self.dead).copied().collect();

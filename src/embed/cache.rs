@@ -93,10 +93,15 @@ impl Cache {
         if bytes > limit {
             return;
         }
+        let mut text = String::new();
+        // Without memory to keep it the answer is given all the same.
+        if mrl_memory::append(&mut text, key.text).is_err() {
+            return;
+        }
         let entry = Entry {
             model: key.model.into(),
             prefix: key.prefix.map(Into::into),
-            text: key.text.into(),
+            text: text.into(),
             value,
             bytes,
             last_used: self.uses,

@@ -14,6 +14,7 @@ use mrl_encoder::{
 };
 use pgrx::pg_sys;
 
+use crate::server::memory;
 use crate::settings;
 
 type Result<T> = std::result::Result<T, EncoderError>;
@@ -93,9 +94,13 @@ pub fn loaded() -> Vec<Loaded> {
 /// Asked by the encoder now and then during long work.
 ///
 /// A cancel, a time-out or the session's end raises the server's error from here: it unwinds the
-/// encoder's frames, which hold nothing but memory. Other interrupts are handled, and work goes on.
+/// encoder's frames, which hold nothing but memory; so does the error where memory is short. Other interrupts
+/// are handled, and work goes on.
 fn interrupted() -> bool {
     pgrx::check_for_interrupts!();
+    if let Err(error) = memory::check() {
+        error.raise();
+    }
     false
 }
 
@@ -167,6 +172,8 @@ impl Session {
         if model.encoder.is_none() {
             let encoder =
                 Encoder::load(&directory, &model.description.name, &options, &interrupted)?;
+            // A model stays: none of it may lie in the reserve.
+            interrupted();
             model.encoder = Some(encoder);
         }
         model.encoder.as_ref().ok_or_else(|| EncoderError::Backend("model table".into()))

@@ -59,8 +59,11 @@ sql_function! {
             let content = unsafe { Text::from_sql(content) }?;
             Ok(request.embed(&content)?.into_sql())
         };
-        let embeddings: Vec<_> = contents.elements().into_iter().map(embed).collect::<Result<_, _>>()?;
-        Ok(Some(new_array(result_element_type(call), embeddings)))
+        let mut embeddings = Vec::new();
+        for content in contents.elements()? {
+            mrl_memory::push(&mut embeddings, embed(content)?)?;
+        }
+        new_array(result_element_type(call), embeddings).map(Some)
     }
 
     /// `mrl_tokens(content text, prefix text, model text)`
@@ -79,7 +82,7 @@ sql_function! {
             let described = door::describe(name.as_str(), describe)
                 .and_then(|row| Ok((row, door::weights_sha256(&name)?)));
             rows.push(match described {
-                Ok((columns, sha256)) => row(name.as_str(), columns, Some(sha256), is_default, None),
+                Ok((columns, sha256)) => row(name.as_str(), columns?, Some(sha256), is_default, None),
                 Err(problem) => row(name.as_str(), unknown(), None, is_default, Some(problem.to_string())),
             });
         }
@@ -98,22 +101,22 @@ sql_function! {
                 counters.cache_hits.into_sql(),
             ]
         });
-        return_rows(call, rows.collect())
+        return_rows(call, rows)
     }
 }
 
 /// The columns of `mrl_models` from `architecture` to `bytes`.
-fn describe(description: &ModelDescription) -> Row {
+fn describe(description: &ModelDescription) -> Result<Row, SqlError> {
     let dimensions = description.matryoshka_dimensions.iter().map(|d| (*d as i32).into_sql());
     let prefixes = description.prefixes().into_iter().map(IntoSql::into_sql);
-    vec![
+    Ok(vec![
         description.architecture.to_string().into_sql(),
         (description.dimensions as i32).into_sql(),
-        new_array(pg_sys::INT4OID, dimensions).into_sql(),
-        new_array(pg_sys::TEXTOID, prefixes).into_sql(),
+        new_array(pg_sys::INT4OID, dimensions)?.into_sql(),
+        new_array(pg_sys::TEXTOID, prefixes)?.into_sql(),
         (description.max_tokens as i32).into_sql(),
         (description.weights_bytes as i64).into_sql(),
-    ]
+    ])
 }
 
 fn unknown() -> Row {

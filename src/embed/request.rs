@@ -101,6 +101,10 @@ impl<'a> Request<'a> {
             counters.forward_passes += 1;
             counters.tokens += answer.tokens as i64;
             state.cache.insert(key, Rc::clone(&cached), settings::cache_bytes());
+            if mrl_memory::is_short() {
+                // What is kept for later is not to lie in the reserve.
+                state.cache.clear();
+            }
         });
         Ok(cached)
     }

@@ -4,6 +4,7 @@
 //! `mrl_embed` asks for it. Nothing of the relation is cached: arguments and columns are looked at
 //! for each row, which costs microseconds beside the milliseconds of an embedding.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 
 use mrl_etl::{ArgumentError, TriggerArguments};
@@ -32,7 +33,7 @@ sql_function! {
 
         let content = |row| -> Result<Option<String>, SqlError> {
             let values: Result<Vec<_>, _> = sources.iter().map(|column| event.text(row, column)).collect();
-            Ok(arguments.source.render(&values?))
+            Ok(arguments.source.render(&values?)?)
         };
         let wanted = content(event.row)?;
         if let Some(former) = event.former_row && content(former)? == wanted {
@@ -152,7 +153,11 @@ impl Event {
     }
 
     /// A column's value in a row as text, by its type's output function; `None` for NULL.
-    fn text(&self, row: pg_sys::HeapTuple, column: &Column) -> Result<Option<String>, SqlError> {
+    fn text(
+        &self,
+        row: pg_sys::HeapTuple,
+        column: &Column,
+    ) -> Result<Option<Cow<'static, str>>, SqlError> {
         let mut is_null = false;
         // SAFETY: row and descriptor are those of the relation, the number is one of its columns;
         // the output function is that of the column's type.
@@ -165,7 +170,7 @@ impl Event {
             pg_sys::getTypeOutputInfo(column.attribute().atttypid, &mut output, &mut is_varlena);
             CStr::from_ptr(pg_sys::OidOutputFunctionCall(output, value))
         };
-        Ok(Some(utf8_from_server(printed.to_bytes())?.into_owned()))
+        Ok(Some(utf8_from_server(printed.to_bytes())?))
     }
 
     /// The row with another value in one column.

@@ -1,13 +1,14 @@
 //! Building: a sample of the table for the centres, then one scan of it whose rows threads encode.
 
 use std::ffi::c_void;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use half::f16;
-use mrl_index::build::{self, Assigner, Builder, Encoded, Plan};
+use mrl_index::build::{self, Assigner, Builder, Plan};
 use mrl_index::group::Tid;
 use mrl_index::meta::{Metric, NULLS, ZEROS};
 use mrl_index::workers::Workers;
+use mrl_memory::OutOfMemory;
 use pgrx::pg_sys;
 
 use crate::index::class::{class_of, dimensions_of, keeps_copies};
@@ -17,7 +18,7 @@ use crate::index::options::options_of;
 use crate::index::pages::BufferStore;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
-use crate::server::{signals, table};
+use crate::server::{memory, signals, table};
 use crate::vector::datum::Vector;
 
 /// Rows that a thread encodes at once.
@@ -127,11 +128,13 @@ unsafe fn build_all(
     let sample = unsafe { Sample::take(table, index, info, &plan, options.lists, memory / 4)? };
     enter(Phase::Centres);
     let workers = workers();
-    let frames = build::frames(&plan, &sample.vectors, sample.lists, &workers).unwrap_or_default();
+    let frames = build::frames(&plan, &sample.vectors, sample.lists, &workers);
+    // Nobody stops the workers: cancels are raised where they are noticed.
+    let frames = frames.ok_or(OutOfMemory { bytes: 2 * sample.vectors.len() })?;
     drop(sample);
     enter(Phase::Loading);
     let mut builder = Builder::new(&store, &plan, frames)?;
-    let assigner = builder.assigner();
+    let assigner = builder.assigner()?;
     // SAFETY: as above.
     let counted = unsafe { load(table, index, info, &plan, &assigner, &mut builder)? };
     enter(Phase::Writing);
@@ -169,7 +172,7 @@ impl Sample {
         let blocks = unsafe {
             pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM)
         };
-        let mut reader = Reader::<fn(Batch)>::new(plan, None);
+        let mut reader = Reader::<fn(Batch) -> Taken>::new(plan, None);
         let mut wanted = (lists.unwrap_or(1), usize::MAX);
         for (read, block) in permuted(blocks, plan.seed).enumerate() {
             let most = most_bytes / (2 * plan.dimensions);
@@ -183,7 +186,7 @@ impl Sample {
                     index,
                     info,
                     table::Rows::Block(block),
-                    Some(read_row::<fn(Batch)>),
+                    Some(read_row::<fn(Batch) -> Taken>),
                     (&raw mut reader).cast(),
                     std::ptr::null_mut(),
                 );
@@ -226,8 +229,12 @@ struct Batch {
     vectors: Vec<f16>,
 }
 
+/// What comes of a batch.
+type Taken = Result<(), SqlError>;
+type Full<'a> = dyn FnMut(Batch) -> Taken + 'a;
+
 /// What the callback of a table scan fills.
-struct Reader<F: FnMut(Batch)> {
+struct Reader<F: FnMut(Batch) -> Taken> {
     dimensions: usize,
     zeros_apart: bool,
     batch: Batch,
@@ -238,7 +245,7 @@ struct Reader<F: FnMut(Batch)> {
     error: Option<SqlError>,
 }
 
-impl<F: FnMut(Batch)> Reader<F> {
+impl<F: FnMut(Batch) -> Taken> Reader<F> {
     fn new(plan: &Plan, full: Option<F>) -> Self {
         Self {
             dimensions: plan.dimensions,
@@ -256,29 +263,28 @@ impl<F: FnMut(Batch)> Reader<F> {
     }
 
     fn add(&mut self, tid: Tid, vector: Option<&[f16]>) -> Result<(), SqlError> {
+        memory::check()?;
         self.indexed += 1.0;
         let Some(vector) = vector else {
-            self.references.push((NULLS, tid));
-            return Ok(());
+            return Ok(mrl_memory::push(&mut self.references, (NULLS, tid))?);
         };
         mrl_vector::check_expected_dimensions(self.dimensions, vector.len())?;
         if self.zeros_apart && vector.iter().all(|x| x.to_f32() == 0.0) {
-            self.references.push((ZEROS, tid));
-            return Ok(());
+            return Ok(mrl_memory::push(&mut self.references, (ZEROS, tid))?);
         }
-        self.batch.tids.push(tid);
-        self.batch.vectors.extend_from_slice(vector);
+        mrl_memory::push(&mut self.batch.tids, tid)?;
+        mrl_memory::extend(&mut self.batch.vectors, vector)?;
         if self.batch.tids.len() >= BATCH_ROWS
             && let Some(full) = &mut self.full
         {
-            full(std::mem::take(&mut self.batch));
+            full(std::mem::take(&mut self.batch))?;
         }
         Ok(())
     }
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn read_row<F: FnMut(Batch)>(
+unsafe extern "C-unwind" fn read_row<F: FnMut(Batch) -> Taken>(
     _index: pg_sys::Relation,
     tid: pg_sys::ItemPointer,
     values: *mut pg_sys::Datum,
@@ -313,45 +319,36 @@ unsafe fn load(
     assigner: &Assigner,
     builder: &mut Builder<'_, BufferStore>,
 ) -> Result<(f64, f64), SqlError> {
-    let threads = threads();
+    let workers = workers();
     std::thread::scope(|scope| {
-        let (results_in, results) = mpsc::channel::<Encoded>();
-        let mut queues = Vec::new();
-        signals::block();
-        for _ in 0..threads {
-            // A queue that is full holds the scan back.
-            let (queue, batches) = mpsc::sync_channel::<Batch>(2);
-            let results_in = results_in.clone();
-            scope.spawn(move || {
-                for batch in batches {
-                    let encoded = assigner.encode(&batch.tids, &batch.vectors);
-                    if results_in.send(encoded).is_err() {
-                        return;
-                    }
-                }
-            });
-            queues.push(queue);
-        }
-        signals::unblock();
-        drop(results_in);
-        let mut turn = 0;
-        let mut failed = None;
-        let mut full = |batch: Batch| {
-            let mut wrote = Ok(());
-            if queues.is_empty() {
-                wrote = builder.add(assigner.encode(&batch.tids, &batch.vectors));
-            } else {
-                turn += 1;
-                let count = queues.len();
-                // The thread cannot be gone: it ends with the queue.
-                let _ = queues[turn % count].send(batch);
-                while let Ok(encoded) = results.try_recv() {
-                    wrote = wrote.and(builder.add(encoded));
+        // A queue that is full holds the scan back.
+        let (queue, batches) = mpsc::sync_channel::<Batch>(2 * workers.threads.max(1));
+        let (results_in, results) = mpsc::channel();
+        // The threads' alone: were all of them gone, nobody could wait for a place in the queue.
+        let batches = Arc::new(Mutex::new(batches));
+        let work = move || {
+            loop {
+                let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(batch) = batch else { return };
+                // After an error too batches are taken, so that nobody waits.
+                if results_in.send(assigner.encode(&batch.tids, &batch.vectors)).is_err() {
+                    return;
                 }
             }
-            failed = failed.take().or(wrote.err());
         };
-        let mut reader = Reader::new(plan, Some(&mut full as &mut dyn FnMut(Batch)));
+        let started = workers.start(scope, workers.threads, work);
+        let mut full = |batch: Batch| -> Result<(), SqlError> {
+            if started == 0 {
+                return builder.add(assigner.encode(&batch.tids, &batch.vectors)?);
+            }
+            // The threads cannot be gone: they end with the queue.
+            let _ = queue.send(batch);
+            while let Ok(encoded) = results.try_recv() {
+                builder.add(encoded?)?;
+            }
+            Ok(())
+        };
+        let mut reader = Reader::new(plan, Some(&mut full as &mut Full));
         // SAFETY: by contract; the callback is called with the reader only during the call.
         let scanned = unsafe {
             table::build_scan(
@@ -359,22 +356,22 @@ unsafe fn load(
                 index,
                 info,
                 table::Rows::Indexed { progress: true },
-                Some(read_row::<&mut dyn FnMut(Batch)>),
+                Some(read_row::<&mut Full>),
                 (&raw mut reader).cast(),
                 std::ptr::null_mut(),
             )
         };
         let Reader { batch, references, indexed, error, .. } = reader;
-        full(batch);
-        drop(queues);
-        for encoded in results {
-            builder.add(encoded)?;
-        }
-        if let Some(error) = error.or(failed) {
+        if let Some(error) = error {
             return Err(error);
         }
+        full(batch)?;
+        drop(queue);
+        for encoded in results {
+            builder.add(encoded?)?;
+        }
         for (list, tid) in references {
-            builder.add_reference(list, tid);
+            builder.add_reference(list, tid)?;
         }
         Ok((scanned, indexed))
     })

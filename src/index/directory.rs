@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;
 use crate::server::error::SqlError;
+use crate::server::memory;
 
 /// Indexes of which a session keeps copies; of more it forgets all and begins anew.
 const MOST_KEPT: usize = 64;
@@ -21,6 +22,11 @@ thread_local! {
 /// An index's directory as it is now. The meta page names the storage it belongs to, so a copy is
 /// never taken for that of another.
 pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>, SqlError> {
+    if memory::check().is_err() {
+        // What lies in the reserve may be the table of the copies: it is not to last longer.
+        KEPT.take();
+        memory::check()?;
+    }
     let kept = KEPT.with_borrow(|kept| kept.get(&index).cloned());
     let newer = match &kept {
         Some(directory) => directory.refreshed(store)?,

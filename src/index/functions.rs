@@ -17,6 +17,7 @@ use crate::index::pages::BufferStore;
 use crate::index::scan;
 use crate::server::call::{Call, IntoSql};
 use crate::server::error::SqlError;
+use crate::server::memory;
 use crate::server::rows::{Row, return_rows};
 use crate::server::table;
 
@@ -134,14 +135,16 @@ sql_function! {
     fn mrl_index_check(call) -> () {
         let opened = index_argument(call)?;
         let mut tids = Vec::new();
-        let found = check::check(&opened.store(), &mut |tid| tids.push(tid));
-        let mut problems = opened.named(found)?;
+        let found = check::check(&opened.store(), &mut |tid| mrl_memory::push(&mut tids, tid));
+        let problems = opened.named(found)?;
+        let mut missing = BTreeSet::new();
         if call.get::<bool>(1)? {
             tids.sort_unstable();
-            problems.extend(missing_rows(&opened, &tids));
+            missing = missing_rows(&opened, &tids)?;
         }
-        let rows = problems.into_iter().map(|problem| vec![text(&problem)]);
-        return_rows(call, rows.collect())
+        let name = |tid: Tid| format!("({},{})", tid >> 16, tid & 0xffff);
+        let missing = missing.into_iter().map(|tid| format!("row {} of the table is missing", name(tid)));
+        return_rows(call, problems.into_iter().chain(missing).map(|problem| vec![text(&problem)]))
     }
 
     fn mrl_scan_stats(call) -> () {
@@ -157,7 +160,7 @@ sql_function! {
                 number(latest.rows_returned),
             ]
         });
-        return_rows(call, rows.collect())
+        return_rows(call, rows)
     }
 }
 
@@ -172,11 +175,12 @@ fn text(text: &str) -> Option<pg_sys::Datum> {
 struct Sought<'a> {
     tids: &'a [Tid],
     missing: BTreeSet<Tid>,
+    error: Option<SqlError>,
 }
 
 /// The rows that the session's snapshot sees of the table and that the index lacks.
-fn missing_rows(opened: &Opened, tids: &[Tid]) -> Vec<String> {
-    let mut sought = Sought { tids, missing: BTreeSet::new() };
+fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError> {
+    let mut sought = Sought { tids, missing: BTreeSet::new(), error: None };
     // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
     // registered as long as the scan runs; the callback gets `sought` only during the call.
     unsafe {
@@ -196,12 +200,7 @@ fn missing_rows(opened: &Opened, tids: &[Tid]) -> Vec<String> {
         );
         pg_sys::UnregisterSnapshot(snapshot);
     }
-    let name = |tid: Tid| format!("({},{})", tid >> 16, tid & 0xffff);
-    sought
-        .missing
-        .into_iter()
-        .map(|tid| format!("row {} of the table is missing", name(tid)))
-        .collect()
+    sought.error.map_or(Ok(sought.missing), Err)
 }
 
 #[pgrx::pg_guard]
@@ -217,8 +216,9 @@ unsafe extern "C-unwind" fn seek(
     unsafe {
         let sought = &mut *state.cast::<Sought>();
         let tid = tid_of(tid);
-        if sought.tids.binary_search(&tid).is_err() {
+        if sought.error.is_none() && sought.tids.binary_search(&tid).is_err() {
             sought.missing.insert(tid);
+            sought.error = memory::check().err();
         }
     }
 }

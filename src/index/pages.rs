@@ -21,6 +21,7 @@ use pgrx::pg_sys;
 
 use crate::server::buffer::{self, Recent};
 use crate::server::error::SqlError;
+use crate::server::memory;
 
 const HEADER_BYTES: usize = 24;
 const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
@@ -351,7 +352,7 @@ impl PageStore for BufferStore {
 
     fn check_interrupts(&self) -> Result<(), SqlError> {
         pgrx::check_for_interrupts!();
-        Ok(())
+        memory::check()
     }
 }
 

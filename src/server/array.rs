@@ -31,7 +31,7 @@ impl Array {
     }
 
     /// The elements in order; `None` is NULL. They point into the array.
-    pub fn elements(&self) -> Vec<Option<pg_sys::Datum>> {
+    pub fn elements(&self) -> Result<Vec<Option<pg_sys::Datum>>, SqlError> {
         let layout = TypeLayout::of(self.element_type());
         let mut values: *mut pg_sys::Datum = std::ptr::null_mut();
         let mut nulls: *mut bool = std::ptr::null_mut();
@@ -49,21 +49,26 @@ impl Array {
                 &mut nulls,
                 &mut count,
             );
-            let elements =
-                (0..count as usize).map(|i| (!*nulls.add(i)).then(|| *values.add(i))).collect();
+            let elements = (0..count as usize).map(|i| (!*nulls.add(i)).then(|| *values.add(i)));
+            let elements = mrl_memory::collect(elements);
             if count > 0 {
                 pg_sys::pfree(values.cast());
                 pg_sys::pfree(nulls.cast());
             }
-            elements
+            Ok(elements?)
         }
     }
 
     /// The elements, none of which may be NULL.
     pub fn elements_without_nulls(&self) -> Result<Vec<pg_sys::Datum>, SqlError> {
-        self.elements().into_iter().collect::<Option<_>>().ok_or_else(|| {
-            SqlError::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "array must not contain nulls")
-        })
+        let elements = self.elements()?;
+        if elements.iter().any(Option::is_none) {
+            return Err(SqlError::new(
+                Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+                "array must not contain nulls",
+            ));
+        }
+        Ok(mrl_memory::collect(elements.into_iter().flatten())?)
     }
 }
 
@@ -71,19 +76,20 @@ impl Array {
 pub fn new_array(
     element_type: pg_sys::Oid,
     elements: impl IntoIterator<Item = Option<pg_sys::Datum>>,
-) -> *mut pg_sys::ArrayType {
-    let (mut values, mut nulls): (Vec<_>, Vec<_>) = elements
-        .into_iter()
-        .map(|element| (element.unwrap_or(pg_sys::Datum::null()), element.is_none()))
-        .unzip();
+) -> Result<*mut pg_sys::ArrayType, SqlError> {
+    let (mut values, mut nulls) = (Vec::new(), Vec::new());
+    for element in elements {
+        mrl_memory::push(&mut values, element.unwrap_or(pg_sys::Datum::null()))?;
+        mrl_memory::push(&mut nulls, element.is_none())?;
+    }
     if values.is_empty() {
         // SAFETY: allocates an array without elements.
-        return unsafe { pg_sys::construct_empty_array(element_type) };
+        return Ok(unsafe { pg_sys::construct_empty_array(element_type) });
     }
     let layout = TypeLayout::of(element_type);
     let (mut lengths, mut lower_bounds) = ([values.len() as i32], [1]);
     // SAFETY: as many values as flags, of the type whose layout is given; all are copied.
-    unsafe {
+    let array = unsafe {
         pg_sys::construct_md_array(
             values.as_mut_ptr(),
             nulls.as_mut_ptr(),
@@ -95,7 +101,8 @@ pub fn new_array(
             layout.by_value,
             layout.alignment,
         )
-    }
+    };
+    Ok(array)
 }
 
 /// How values of a type lie in memory.

@@ -1,5 +1,5 @@
 //! The server's conventions, each wrapped once: how a C-language function is called and answers,
-//! how rows are returned, how arrays and buffers are read, how errors are raised.
+//! how rows are returned, how arrays and buffers are read, how errors are raised, what happens without memory.
 //!
 //! Knows PostgreSQL and nothing of vectors or encoders.
 
@@ -10,6 +10,7 @@ pub mod bits;
 pub mod buffer;
 pub mod catalog;
 pub mod error;
+pub mod memory;
 pub mod rows;
 pub mod signals;
 pub mod table;

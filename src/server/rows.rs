@@ -6,6 +6,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::server::call::Call;
 use crate::server::error::SqlError;
+use crate::server::memory;
 
 /// One row: a value or NULL for each column.
 pub type Row = Vec<Option<pg_sys::Datum>>;
@@ -13,7 +14,7 @@ pub type Row = Vec<Option<pg_sys::Datum>>;
 /// Returns `rows` as the result of a function declared `RETURNS TABLE (…)` or `RETURNS SETOF`.
 ///
 /// Each row has as many values as the declaration has columns, of their types.
-pub fn return_rows(call: &Call, rows: Vec<Row>) -> Result<(), SqlError> {
+pub fn return_rows(call: &Call, rows: impl IntoIterator<Item = Row>) -> Result<(), SqlError> {
     let info = call.info();
     // SAFETY: the server passes a ReturnSetInfo where it accepts a set; its node tag tells.
     let result = unsafe {
@@ -52,6 +53,7 @@ pub fn return_rows(call: &Call, rows: Vec<Row>) -> Result<(), SqlError> {
         result.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
         result.setResult = store;
         for row in rows {
+            memory::check()?;
             debug_assert_eq!(row.len(), (*columns).natts as usize);
             let (mut values, mut nulls): (Vec<_>, Vec<_>) =
                 row.into_iter().map(|v| (v.unwrap_or(pg_sys::Datum::null()), v.is_none())).unzip();

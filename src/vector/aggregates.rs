@@ -18,8 +18,8 @@ impl State {
     /// and lower bound, at a multiple of 8.
     const DATA: usize = (size_of::<pg_sys::ArrayType>() + 2 * size_of::<i32>()).next_multiple_of(8);
 
-    fn new(numbers: impl Iterator<Item = f64>) -> Self {
-        Self(new_array(pg_sys::FLOAT8OID, numbers.map(IntoSql::into_sql)))
+    fn new(numbers: impl Iterator<Item = f64>) -> Result<Self, SqlError> {
+        new_array(pg_sys::FLOAT8OID, numbers.map(IntoSql::into_sql)).map(Self)
     }
 
     /// Whether no vector has been added yet.
@@ -28,8 +28,8 @@ impl State {
     }
 
     /// This state to be changed in place: itself within an aggregate, which owns it, else a copy.
-    fn into_own(self, call: &Call) -> Self {
-        if call.is_aggregate_step() { self } else { Self::new(self.iter().copied()) }
+    fn into_own(self, call: &Call) -> Result<Self, SqlError> {
+        if call.is_aggregate_step() { Ok(self) } else { Self::new(self.iter().copied()) }
     }
 }
 
@@ -85,9 +85,9 @@ sql_function! {
         let (state, vector) = (call.get::<State>(0)?, call.get::<Vector>(1)?);
         if state.is_initial() {
             let first = vector.iter().map(|x| x.to_f64());
-            return Ok(State::new(std::iter::once(1.0).chain(first)));
+            return State::new(std::iter::once(1.0).chain(first));
         }
-        let mut state = state.into_own(call);
+        let mut state = state.into_own(call)?;
         sums::accumulate(&mut state, &vector)?;
         Ok(state)
     }
@@ -95,9 +95,9 @@ sql_function! {
     fn mrlvec_combine(call) -> State {
         let (state, other) = (call.get::<State>(0)?, call.get::<State>(1)?);
         if state.is_initial() {
-            return Ok(State::new(other.iter().copied()));
+            return State::new(other.iter().copied());
         }
-        let mut state = state.into_own(call);
+        let mut state = state.into_own(call)?;
         if !other.is_initial() {
             sums::combine(&mut state, &other)?;
         }

@@ -56,12 +56,12 @@ sql_function! {
     fn mrlvec_to_float4_array(call) -> *mut pg_sys::ArrayType {
         let vector = call.get::<Vector>(0)?;
         let datum = |x: &f16| Some(pg_sys::Datum::from(x.to_f32().to_bits()));
-        Ok(new_array(pg_sys::FLOAT4OID, vector.iter().map(datum)))
+        new_array(pg_sys::FLOAT4OID, vector.iter().map(datum))
     }
 
     fn mrlvec_to_float8_array(call) -> *mut pg_sys::ArrayType {
         let vector = call.get::<Vector>(0)?;
-        Ok(new_array(pg_sys::FLOAT8OID, vector.iter().map(|x| x.to_f64().into_sql())))
+        new_array(pg_sys::FLOAT8OID, vector.iter().map(|x| x.to_f64().into_sql()))
     }
 
     /// `mrlvec → bit(n)`: the signs of the first n components; on assignment of all, and no fewer.

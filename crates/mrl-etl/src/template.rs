@@ -3,6 +3,7 @@
 //! `{name}` stands for a column's text, `{{` and `}}` for the braces themselves. A text without
 //! any brace is the name of one column.
 
+use mrl_memory::OutOfMemory;
 use thiserror::Error;
 
 /// Why a text is no template.
@@ -75,15 +76,24 @@ impl Template {
     /// The text for one row, given the columns' texts in the order of [`Template::columns`].
     ///
     /// A NULL among several columns adds nothing; where all are NULL the result is `None`.
-    pub fn render(&self, values: &[Option<String>]) -> Option<String> {
+    pub fn render<T: AsRef<str>>(
+        &self,
+        values: &[Option<T>],
+    ) -> Result<Option<String>, OutOfMemory> {
         if values.iter().all(Option::is_none) {
-            return None;
+            return Ok(None);
         }
-        let piece = |piece: &Piece| match piece {
-            Piece::Literal(text) => text.clone(),
-            Piece::Column(index) => values.get(*index).cloned().flatten().unwrap_or_default(),
-        };
-        Some(self.pieces.iter().map(piece).collect())
+        let mut rendered = String::new();
+        for piece in &self.pieces {
+            let text = match piece {
+                Piece::Literal(text) => text,
+                Piece::Column(index) => {
+                    values.get(*index).and_then(Option::as_ref).map_or("", AsRef::as_ref)
+                }
+            };
+            mrl_memory::append(&mut rendered, text)?;
+        }
+        Ok(Some(rendered))
     }
 
     fn push_literal(&mut self, literal: &mut String) {
@@ -117,8 +127,7 @@ mod tests {
     use super::*;
 
     fn render(template: &str, values: &[Option<&str>]) -> Option<String> {
-        let values: Vec<_> = values.iter().map(|v| v.map(str::to_owned)).collect();
-        Template::parse(template).unwrap().render(&values)
+        Template::parse(template).unwrap().render(values).unwrap()
     }
 
     #[test]
@@ -160,7 +169,7 @@ mod tests {
         fn no_template_panics(text in "[{}a-z ü]{0,20}") {
             if let Ok(template) = Template::parse(&text) {
                 let values = vec![Some("v".to_owned()); template.columns().len()];
-                prop_assert!(template.render(&values).is_some());
+                prop_assert!(template.render(&values).unwrap().is_some());
             }
         }
     }

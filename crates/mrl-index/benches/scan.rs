@@ -21,9 +21,9 @@ use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
-use mrl_index::page::Damage;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
 use mrl_index::split::split;
+use mrl_index::store::Failure;
 
 const QUERIES: usize = 200;
 const KEPT_OUT: usize = 1000;
@@ -36,11 +36,11 @@ struct Memory<'a> {
 }
 
 impl Reranker for Memory<'_> {
-    type Error = Damage;
-    fn row(&mut self, tid: u64) -> Result<Option<f64>, Damage> {
+    type Error = Failure;
+    fn row(&mut self, tid: u64) -> Result<Option<f64>, Failure> {
         self.vector(&self.vectors[index_of(tid)]).map(Some)
     }
-    fn vector(&mut self, vector: &[f16]) -> Result<f64, Damage> {
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Failure> {
         Ok(-f64::from(mrl_kernels::dot(vector, self.query)))
     }
 }

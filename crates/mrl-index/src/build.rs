@@ -6,6 +6,7 @@
 //! the end.
 
 use half::f16;
+use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
@@ -80,11 +81,12 @@ pub fn sample_for(lists: usize) -> usize {
 }
 
 /// The frames (whole centres, one after another) of at most `lists` lists of a sample of vectors; of an
-/// empty sample one frame of zeros. Nothing where the workers were told to stop.
+/// empty sample one frame of zeros. Nothing where the workers were told to stop, or there is no memory.
 pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> Option<Vec<f16>> {
     let dimensions = plan.dimensions;
     let width = plan.coarse_dimensions;
-    let mut coarse = Vec::with_capacity(sample.len() / dimensions * width);
+    let mut coarse = Vec::new();
+    mrl_memory::reserve(&mut coarse, sample.len() / dimensions * width).ok()?;
     for vector in sample.chunks_exact(dimensions) {
         coarse.extend(coarse_of(&widened(&vector[..width]), plan.metric));
     }
@@ -96,18 +98,21 @@ pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> O
         return Some(vec![f16::ZERO; dimensions]);
     }
     let assigned = kmeans::assign(rows, Rows::new(&centres, width), spherical, workers)?;
-    let mut sums = vec![0f64; count * dimensions];
-    let mut members = vec![0usize; count];
+    let mut sums = mrl_memory::filled(0f64, count * dimensions).ok()?;
+    let mut members = mrl_memory::filled(0usize, count).ok()?;
     for (vector, list) in sample.chunks_exact(dimensions).zip(&assigned) {
         let sum = &mut sums[*list as usize * dimensions..][..dimensions];
         mrl_kernels::add_to_sums(vector, sum);
         members[*list as usize] += 1;
     }
     let frames = sums.chunks_exact(dimensions).zip(&members).filter(|(_, members)| **members > 0);
-    let mean = |(sum, members): (&[f64], &usize)| {
-        narrowed(&sum.iter().map(|x| (x / *members as f64) as f32).collect::<Vec<_>>())
-    };
-    Some(frames.flat_map(mean).collect())
+    let mut means = Vec::new();
+    mrl_memory::reserve(&mut means, sums.len()).ok()?;
+    for (sum, members) in frames {
+        let mean: Vec<f32> = sum.iter().map(|x| (x / *members as f64) as f32).collect();
+        means.extend(narrowed(&mean));
+    }
+    Some(means)
 }
 
 /// Rows of a list that do not fill a group yet, and what has been written of it.
@@ -140,7 +145,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         // The meta page is written at last; until then the index is one of no format.
         store.write(None, &[0; BODY_BYTES])?;
         let count = frames.len() / plan.dimensions;
-        let lists = (0..count).map(|_| Open::default()).collect();
+        let lists = mrl_memory::collect((0..count).map(|_| Open::default()))?;
         let encoder = Encoder::new(&meta);
         Ok(Self {
             store,
@@ -154,23 +159,26 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// What finds lists and codes; for workers.
-    pub fn assigner(&self) -> Assigner {
+    pub fn assigner(&self) -> Result<Assigner, OutOfMemory> {
         let dimensions = self.meta.dimensions;
         let width = self.meta.coarse_dimensions;
-        let frames: Vec<Vec<f16>> =
-            self.frames.chunks_exact(dimensions).map(<[f16]>::to_vec).collect();
-        let coarse: Vec<f16> = frames
-            .iter()
-            .flat_map(|f| coarse_of(&widened(&f[..width]), self.meta.metric))
-            .collect();
-        Assigner { encoder: self.encoder.clone(), frames, coarse }
+        let mut frames = Vec::new();
+        mrl_memory::extend(&mut frames, &self.frames)?;
+        let mut coarse = Vec::new();
+        mrl_memory::reserve(&mut coarse, frames.len() / dimensions * width)?;
+        for frame in frames.chunks_exact(dimensions) {
+            coarse.extend(coarse_of(&widened(&frame[..width]), self.meta.metric));
+        }
+        let centres = Rows::new(&coarse, width);
+        let biases = kmeans::biases(centres, self.meta.metric != Metric::Euclidean)?;
+        Ok(Assigner { encoder: self.encoder.clone(), frames, coarse, biases })
     }
 
     /// Takes rows in.
     pub fn add(&mut self, rows: Encoded) -> Result<(), S::Error> {
         for (tid, list, row) in rows {
             let index = (list - FIRST_LIST) as usize;
-            self.lists[index].rows.push((tid, row));
+            mrl_memory::push(&mut self.lists[index].rows, (tid, row))?;
             if self.lists[index].rows.len() == self.encoder.shape.group_rows {
                 self.write_group(index)?;
             }
@@ -179,8 +187,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// Takes in a row that has no vector, or one without distances.
-    pub fn add_reference(&mut self, list: ListId, tid: Tid) {
-        self.references[list as usize].push(tid);
+    pub fn add_reference(&mut self, list: ListId, tid: Tid) -> Result<(), OutOfMemory> {
+        mrl_memory::push(&mut self.references[list as usize], tid)
     }
 
     /// Bytes of memory that the rows kept take, roughly.
@@ -250,7 +258,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             group::format_group(&mut body, list, 0, &self.encoder.shape);
             group::set_references(&mut body, newest, open);
             let head = self.store.write(None, &body)?;
-            self.entries.push(Entry::without_frame(head));
+            mrl_memory::push(&mut self.entries, Entry::without_frame(head))?;
         }
         for index in 0..self.lists.len() {
             self.store.check_interrupts()?;
@@ -278,14 +286,15 @@ impl<'a, S: PageStore> Builder<'a, S> {
             let block = self.store.write(None, &body)?;
             let count = frames.len() / dimensions;
             for (place, list) in lists.by_ref().take(count).enumerate() {
-                self.entries.push(Entry {
+                let entry = Entry {
                     head: list.last.unwrap_or(NONE),
                     frame_block: block,
                     frame_place: place as u16,
                     state: State::Live,
                     patience: 0,
                     retired: 0,
-                });
+                };
+                mrl_memory::push(&mut self.entries, entry)?;
             }
             (self.meta.frames_block, self.meta.frames_used) = (block, count);
         }
@@ -308,21 +317,22 @@ impl<'a, S: PageStore> Builder<'a, S> {
 /// Finds lists and codes of vectors; shared by workers.
 pub struct Assigner {
     encoder: Encoder,
-    frames: Vec<Vec<f16>>,
+    frames: Vec<f16>,
     coarse: Vec<f16>,
+    biases: Vec<f32>,
 }
 
 impl Assigner {
     /// The rows of some vectors, one after another.
-    pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Encoded {
+    pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Result<Encoded, OutOfMemory> {
+        let dimensions = self.encoder.shape.dimensions;
         let centres = Rows::new(&self.coarse, self.encoder.coarse_dimensions);
-        let biases = kmeans::biases(centres, self.encoder.metric != Metric::Euclidean);
-        let rows = tids.iter().zip(vectors.chunks_exact(self.encoder.shape.dimensions));
-        rows.map(|(tid, vector)| {
-            let list = kmeans::nearest(&self.encoder.coarse(vector), centres, &biases);
-            (*tid, FIRST_LIST + list as ListId, self.encoder.row(vector, &self.frames[list]))
-        })
-        .collect()
+        let frames = Rows::new(&self.frames, dimensions);
+        let rows = tids.iter().zip(vectors.chunks_exact(dimensions));
+        mrl_memory::collect(rows.map(|(tid, vector)| {
+            let list = kmeans::nearest(&self.encoder.coarse(vector), centres, &self.biases);
+            (*tid, FIRST_LIST + list as ListId, self.encoder.row(vector, frames.row(list)))
+        }))
     }
 }
 
@@ -333,13 +343,17 @@ pub fn build<S: PageStore>(
     vectors: &[(Tid, Vec<f16>)],
     lists: usize,
 ) -> Result<Directory, S::Error> {
-    let sample: Vec<f16> = vectors.iter().flat_map(|(_, vector)| vector.iter().copied()).collect();
+    let mut sample = Vec::new();
+    for (_, vector) in vectors {
+        mrl_memory::extend(&mut sample, vector)?;
+    }
     let workers = Workers::single();
-    let frames = frames(plan, &sample, lists, &workers).unwrap_or_default();
+    let frames = frames(plan, &sample, lists, &workers)
+        .ok_or(OutOfMemory { bytes: size_of_val(&*sample) })?;
     let mut builder = Builder::new(store, plan, frames)?;
-    let assigner = builder.assigner();
+    let assigner = builder.assigner()?;
     for (tid, vector) in vectors {
-        builder.add(assigner.encode(&[*tid], vector))?;
+        builder.add(assigner.encode(&[*tid], vector)?)?;
     }
     builder.finish()?;
     Directory::read(store)

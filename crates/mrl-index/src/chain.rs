@@ -52,7 +52,9 @@ pub fn read_members<S: PageStore>(
                 if let Some(number) = group.reference_number(slot) {
                     let first = references.partition_point(|(row, _)| *row < number);
                     let own = references[first..].iter().take_while(|(row, _)| *row == number);
-                    tids.extend(own.map(|(_, tid)| *tid));
+                    for (_, tid) in own {
+                        mrl_memory::push(&mut tids, *tid)?;
+                    }
                 }
                 let code = entry.code().to_vec();
                 drop(page);
@@ -66,7 +68,7 @@ pub fn read_members<S: PageStore>(
                     }
                 };
                 let row = Row { leading: rows.leading(in_block), entry: code, copy };
-                members.push(Member { row, frame: rows.frame(), tids });
+                mrl_memory::push(&mut members, Member { row, frame: rows.frame(), tids })?;
             }
         }
         block = page::next(&body);
@@ -81,18 +83,18 @@ pub fn write_list<S: PageStore>(
     list: ListId,
     mut members: Vec<Member>,
 ) -> Result<Block, S::Error> {
-    // A block has rows of one frame: together they fill blocks.
-    members.sort_by_key(|member| member.frame);
+    // A block has rows of one frame: together they fill blocks. (A stable sort would need memory.)
+    members.sort_unstable_by_key(|member| (member.frame, member.tids.first().copied()));
     let mut references: Vec<(u16, Tid)> = Vec::new();
     let mut rows = members
         .into_iter()
         .flat_map(|member| {
             let Member { row, frame, tids } = member;
             let mut tids = tids.into_iter();
-            tids.next().map(|tid| (row, frame, tid, tids.collect::<Vec<_>>()))
+            tids.next().map(|tid| (row, frame, tid, tids))
         })
         .peekable();
-    let mut pending: Vec<(Row, ListId, Tid, Vec<Tid>)> = Vec::new();
+    let mut pending: Vec<(Row, ListId, Tid, std::vec::IntoIter<Tid>)> = Vec::new();
     let (mut newest, mut ordinal) = (NONE, 0);
     loop {
         store.check_interrupts()?;
@@ -131,10 +133,14 @@ pub fn write_list<S: PageStore>(
                 for other in others {
                     match number {
                         Ok(number) => {
-                            references.push((number, other));
+                            mrl_memory::push(&mut references, (number, other))?;
                             group::set_marks(change.body_mut(place), slot, true, true, shape);
                         }
-                        Err(_) => pending.insert(0, (row.clone(), frame, other, vec![])),
+                        Err(_) => {
+                            mrl_memory::reserve(&mut pending, 1)?;
+                            pending.insert(0, (row.clone(), frame, other, vec![].into_iter()));
+                            mrl_memory::check()?;
+                        }
                     }
                 }
                 slot += 1;
@@ -259,10 +265,12 @@ pub fn pages_of<S: PageStore>(
         if block == head {
             references = group.references();
         }
-        pages.push(block);
+        mrl_memory::push(&mut pages, block)?;
         let others = (0..shape.row_pages).map(|i| group.row_page(i));
         let others = others.chain((0..shape.copy_pages).map(|i| group.copy_page(i)));
-        pages.extend(others.filter(|other| *other != NONE));
+        for other in others.filter(|other| *other != NONE) {
+            mrl_memory::push(&mut pages, other)?;
+        }
         block = page::next(&body);
     }
     let mut block = references;
@@ -270,7 +278,7 @@ pub fn pages_of<S: PageStore>(
         steps.step(store, block)?;
         let body = store.read(block)?;
         page::expect(&body, block, Kind::References, list)?;
-        pages.push(block);
+        mrl_memory::push(&mut pages, block)?;
         block = page::next(&body);
     }
     Ok(pages)

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mrl_memory::OutOfMemory;
+
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, RowEntry, Tid, wide};
@@ -29,14 +31,17 @@ pub struct Info {
     pub pages: Block,
 }
 
+/// Takes every TID of an index.
+pub type Visit<'a> = &'a mut dyn FnMut(Tid) -> Result<(), OutOfMemory>;
+
 /// Everything that is wrong, as sentences; tells every TID to `visit`.
-pub fn check<S: PageStore>(store: &S, visit: &mut dyn FnMut(Tid)) -> Result<Vec<String>, S::Error> {
+pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Error> {
     let directory = Directory::read(store)?;
     let mut check =
         Check { store, directory, seen: BTreeSet::new(), tids: BTreeSet::new(), problems: vec![] };
-    check.page(META_BLOCK);
+    check.page(META_BLOCK)?;
     for block in check.directory.meta.directory.clone() {
-        check.page(block);
+        check.page(block)?;
     }
     for list in 0..check.directory.entries.len() as ListId {
         store.check_interrupts()?;
@@ -54,30 +59,36 @@ struct Check<'a, S: PageStore> {
 }
 
 impl<S: PageStore> Check<'_, S> {
-    fn page(&mut self, block: Block) {
-        if !self.seen.insert(block) {
-            self.problems.push(format!("block {block} is used twice"));
+    fn problem(&mut self, problem: String) -> Result<(), OutOfMemory> {
+        mrl_memory::push(&mut self.problems, problem)?;
+        mrl_memory::check()
+    }
+
+    fn page(&mut self, block: Block) -> Result<(), OutOfMemory> {
+        match self.seen.insert(block) {
+            true => Ok(()),
+            false => self.problem(format!("block {block} is used twice")),
         }
     }
 
-    fn tid(&mut self, tid: Tid, list: ListId, visit: &mut dyn FnMut(Tid)) {
-        visit(tid);
+    fn tid(&mut self, tid: Tid, list: ListId, visit: Visit) -> Result<(), OutOfMemory> {
+        visit(tid)?;
         if tid & 0xffff == 0 {
-            self.problems.push(format!("list {list} has a TID without an offset"));
+            self.problem(format!("list {list} has a TID without an offset"))?;
         }
         if !self.tids.insert(tid) {
             let (block, offset) = (tid >> 16, tid & 0xffff);
-            self.problems
-                .push(format!("TID ({block},{offset}) is there twice, once in list {list}"));
+            self.problem(format!("TID ({block},{offset}) is there twice, once in list {list}"))?;
         }
+        Ok(())
     }
 
-    fn list(&mut self, list: ListId, visit: &mut dyn FnMut(Tid)) -> Result<(), S::Error> {
+    fn list(&mut self, list: ListId, visit: Visit) -> Result<(), S::Error> {
         let entry = self.directory.entries[list as usize];
         if list >= FIRST_LIST {
             let frame = self.directory.frame(self.store, list)?;
             if frame.len() != self.directory.meta.dimensions {
-                self.problems.push(format!("list {list} has no frame"));
+                self.problem(format!("list {list} has no frame"))?;
             }
         }
         if entry.state == State::Gone {
@@ -93,22 +104,22 @@ impl<S: PageStore> Check<'_, S> {
         let mut marked: BTreeMap<u16, Tid> = BTreeMap::new();
         while block != NONE {
             steps.step(self.store, block)?;
-            self.page(block);
+            self.page(block)?;
             let body = self.store.read(block)?;
             let group = Group::new(&body, block, list, &shape)?;
             if block == entry.head {
                 (open, references, references_open) =
                     (group.open(), group.references(), group.references_open());
             }
-            newest_ordinals.push(group.ordinal());
+            mrl_memory::push(&mut newest_ordinals, group.ordinal())?;
             next_opens.insert(block, group.next_open());
             if groups.insert(group.ordinal(), block).is_some() {
-                self.problems.push(format!("list {list} has two groups {}", group.ordinal()));
+                self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
             }
             let pages = (0..shape.row_pages).map(|i| group.row_page(i));
             let pages = pages.chain((0..shape.copy_pages).map(|i| group.copy_page(i)));
             for other in pages.filter(|other| *other != NONE).collect::<Vec<_>>() {
-                self.page(other);
+                self.page(other)?;
             }
             for slot in 0..group.rows() {
                 let rows = group.block(slot / ROWS);
@@ -118,12 +129,12 @@ impl<S: PageStore> Check<'_, S> {
                 }
                 let frame = rows.frame();
                 if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
-                    self.problems.push(format!("block {block} names list {frame} as a frame"));
+                    self.problem(format!("block {block} names list {frame} as a frame"))?;
                 }
                 if !wide(rows.scales()[slot % ROWS]).is_finite()
                     || !wide(rows.terms()[slot % ROWS]).is_finite()
                 {
-                    self.problems.push(format!("block {block}, row {slot}: a factor is no number"));
+                    self.problem(format!("block {block}, row {slot}: a factor is no number"))?;
                 }
                 let row_block = group.row_page(slot / shape.rows_on_page);
                 let tid = {
@@ -136,7 +147,7 @@ impl<S: PageStore> Check<'_, S> {
                     page::expect(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
                 }
                 if is_live {
-                    self.tid(tid, list, visit);
+                    self.tid(tid, list, visit)?;
                 }
                 if let Some(number) = group.reference_number(slot)
                     && bit(rows.referenced())
@@ -148,14 +159,14 @@ impl<S: PageStore> Check<'_, S> {
         }
         let greatest = groups.keys().next_back().copied();
         if newest_ordinals.iter().take(2).max().copied() != greatest {
-            self.problems.push(format!("list {list}: its newest group is not next to its head"));
+            self.problem(format!("list {list}: its newest group is not next to its head"))?;
         }
-        self.stack(list, "groups", open, &next_opens);
+        self.stack(list, "groups", open, &next_opens)?;
         let mut next_opens = BTreeMap::new();
         let mut block = references;
         while block != NONE {
             steps.step(self.store, block)?;
-            self.page(block);
+            self.page(block)?;
             let body = self.store.read(block)?;
             let page = References::new(&body, block, list)?;
             next_opens.insert(block, page.next_open());
@@ -168,26 +179,32 @@ impl<S: PageStore> Check<'_, S> {
                 let is_left_over =
                     list >= FIRST_LIST && marked.get(&row).is_none_or(|own| *own == tid);
                 if is_live && !is_left_over {
-                    self.tid(tid, list, visit);
+                    self.tid(tid, list, visit)?;
                 }
             }
         }
-        self.stack(list, "references", references_open, &next_opens);
+        self.stack(list, "references", references_open, &next_opens)?;
         Ok(())
     }
 
     /// That a stack of pages ends and has pages of its chain only.
-    fn stack(&mut self, list: ListId, of: &str, first: Block, next: &BTreeMap<Block, Block>) {
+    fn stack(
+        &mut self,
+        list: ListId,
+        of: &str,
+        first: Block,
+        next: &BTreeMap<Block, Block>,
+    ) -> Result<(), OutOfMemory> {
         let (mut block, mut left) = (first, next.len());
         while block != NONE {
             match (next.get(&block), left) {
                 (Some(next), 1..) => (block, left) = (*next, left - 1),
                 _ => {
-                    self.problems.push(format!("list {list}: its stack of open {of} is broken"));
-                    return;
+                    return self.problem(format!("list {list}: its stack of open {of} is broken"));
                 }
             }
         }
+        Ok(())
     }
 }
 

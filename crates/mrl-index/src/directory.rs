@@ -27,9 +27,8 @@ impl Directory {
     pub fn read<S: PageStore>(store: &S) -> Result<Self, S::Error> {
         let meta = Meta::read(&*store.read(META_BLOCK)?)?;
         let encoder = Encoder::new(&meta);
-        let mut directory =
-            Self { meta, encoder, entries: vec![], coarse: vec![], live: vec![], bias: vec![] };
-        directory.fill(store)?;
+        let mut directory = Self::empty(meta, encoder);
+        directory.fill(store, None)?;
         Ok(directory)
     }
 
@@ -47,50 +46,57 @@ impl Directory {
         if shape(&meta) != shape(&self.meta) {
             return Self::read(store).map(Some);
         }
-        let mut directory = self.clone();
-        directory.meta = meta;
-        directory.fill(store)?;
+        let mut directory = Self::empty(meta, self.encoder.clone());
+        directory.fill(store, Some(self))?;
         Ok(Some(directory))
     }
 
-    /// Reads the entries, and the frames of lists that were not there before.
-    fn fill<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
-        let mut entries = Vec::with_capacity(self.meta.next_list as usize);
+    fn empty(meta: Meta, encoder: Encoder) -> Self {
+        Self { meta, encoder, entries: vec![], coarse: vec![], live: vec![], bias: vec![] }
+    }
+
+    /// Reads the entries, and the frames of lists that the former copy does not have.
+    fn fill<S: PageStore>(&mut self, store: &S, former: Option<&Self>) -> Result<(), S::Error> {
+        mrl_memory::reserve(&mut self.entries, self.meta.next_list as usize)?;
         for page in 0..self.meta.directory.len() {
             let block = self.meta.directory[page];
             let body = store.read(block)?;
             let first = page * meta::ENTRIES_ON_PAGE;
             let end = (self.meta.next_list as usize).min(first + meta::ENTRIES_ON_PAGE);
             for list in first..end {
-                entries.push(Entry::read(&body, block, list as ListId)?);
+                self.entries.push(Entry::read(&body, block, list as ListId)?);
             }
         }
         let width = self.meta.coarse_dimensions;
-        let (mut coarse, mut live, mut bias) = (Vec::new(), Vec::new(), Vec::new());
-        let mut known = self.live.iter().copied().enumerate().peekable();
-        for (list, entry) in entries.iter().enumerate().skip(FIRST_LIST as usize) {
-            let list = list as ListId;
+        let known = former.map_or(&[][..], |former| &former.live);
+        let mut known = known.iter().copied().zip(0..).peekable();
+        for list in FIRST_LIST..self.entries.len() as ListId {
+            let entry = self.entries[list as usize];
             if entry.state != State::Live {
                 continue;
             }
-            while known.next_if(|(_, other)| *other < list).is_some() {}
-            let start = coarse.len();
-            match known.next_if(|(_, other)| *other == list) {
-                Some((i, _)) => coarse.extend_from_slice(&self.coarse[i * width..][..width]),
-                None => {
+            while known.next_if(|(other, _)| *other < list).is_some() {}
+            let start = self.coarse.len();
+            match (known.next_if(|(other, _)| *other == list), former) {
+                (Some((_, i)), Some(former)) => {
+                    mrl_memory::extend(&mut self.coarse, &former.coarse[i * width..][..width])?;
+                }
+                _ => {
                     store.check_interrupts()?;
-                    let frame = self.read_frame(store, entry)?;
-                    coarse.extend(coarse_of(&widened(&frame[..width]), self.meta.metric));
+                    let frame = self.read_frame(store, &entry)?;
+                    let coarse = coarse_of(&widened(&frame[..width]), self.meta.metric);
+                    mrl_memory::extend(&mut self.coarse, &coarse)?;
                 }
             }
-            bias.push(match self.meta.metric {
-                Metric::Euclidean => kernels::squared_norm(&coarse[start..]) / 2.0,
+            let bias = match self.meta.metric {
+                Metric::Euclidean => kernels::squared_norm(&self.coarse[start..]) / 2.0,
                 _ => 0.0,
-            });
-            live.push(list);
+            };
+            mrl_memory::push(&mut self.bias, bias)?;
+            mrl_memory::push(&mut self.live, list)?;
         }
-        (self.entries, self.coarse, self.live, self.bias) = (entries, coarse, live, bias);
-        Ok(())
+        // Others keep the copy: none of it may lie in the reserve.
+        Ok(mrl_memory::check()?)
     }
 
     fn read_frame<S: PageStore>(&self, store: &S, entry: &Entry) -> Result<Vec<f16>, S::Error> {
@@ -116,7 +122,7 @@ impl Directory {
     }
 
     /// The `count` live lists nearest to the coarse form of a vector, or of a query, which may have
-    /// fewer dimensions; the nearest first.
+    /// fewer dimensions; the nearest first. (The memory for as many lists as there can be is in the reserve.)
     pub fn ranked(&self, coarse: &[f16], count: usize) -> Vec<(f32, ListId)> {
         let width = self.meta.coarse_dimensions;
         let used = coarse.len().min(width);

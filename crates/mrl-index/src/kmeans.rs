@@ -5,8 +5,11 @@
 //! (spherical k-means: Dhillon and Modha, 2001). A centre that lost all its vectors takes over one of the
 //! largest cluster's. Everything follows from the seed.
 
+use std::ops::Range;
+
 use half::f16;
 use mrl_kernels as kernels;
+use mrl_memory::OutOfMemory;
 
 use crate::random::Random;
 use crate::workers::Workers;
@@ -45,7 +48,8 @@ impl<'a> Rows<'a> {
 }
 
 /// The centres of at most `count` clusters of a sample of vectors (`spherical`: of length 1): fewer
-/// only where the sample has fewer different vectors. Nothing where the workers are told to stop.
+/// only where the sample has fewer different vectors. Nothing where the workers are told to stop, or there is no
+/// memory.
 pub fn centres(
     sample: Rows,
     count: usize,
@@ -56,7 +60,7 @@ pub fn centres(
     let mut centres = first_centres(sample, count, &mut Random::new(seed), workers)?;
     for _ in 0..ROUNDS {
         let assigned = assign(sample, Rows::new(&centres, sample.dimensions), spherical, workers)?;
-        let moved = means(sample, &assigned, centres.len() / sample.dimensions, spherical);
+        let moved = means(sample, &assigned, centres.len() / sample.dimensions, spherical)?;
         if moved == centres {
             break;
         }
@@ -72,15 +76,15 @@ pub fn assign(
     spherical: bool,
     workers: &Workers,
 ) -> Option<Vec<u32>> {
-    let biases = biases(centres, spherical);
+    let biases = biases(centres, spherical).ok()?;
     workers.map(vectors.count(), STRIDE, |i| nearest(vectors.row(i), centres, &biases) as u32)
 }
 
 /// What is taken off the inner product with each centre, so that the greatest result is the nearest
 /// centre: nothing where all have one length, else half the squared length.
-pub fn biases(centres: Rows, spherical: bool) -> Vec<f32> {
+pub fn biases(centres: Rows, spherical: bool) -> Result<Vec<f32>, OutOfMemory> {
     let bias = |centre| if spherical { 0.0 } else { kernels::squared_norm(centre) / 2.0 };
-    centres.iter().map(bias).collect()
+    mrl_memory::collect(centres.iter().map(bias))
 }
 
 /// The nearest centre of a vector.
@@ -106,14 +110,15 @@ fn first_centres(
 ) -> Option<Vec<f16>> {
     const MOST_DRAWN_FROM: usize = 16;
     let drawn_from = (MOST_DRAWN_FROM * count).min(sample.count());
-    let mut rows: Vec<usize> = (0..sample.count()).collect();
+    let mut rows: Vec<usize> = mrl_memory::collect(0..sample.count()).ok()?;
     for i in 0..drawn_from {
         let other = i + (random.next() % (rows.len() - i) as u64) as usize;
         rows.swap(i, other);
     }
     rows.truncate(drawn_from);
-    let mut centres: Vec<f16> = Vec::with_capacity(count * sample.dimensions);
-    let mut distances = vec![f32::INFINITY; drawn_from];
+    let mut centres: Vec<f16> = Vec::new();
+    mrl_memory::reserve(&mut centres, count * sample.dimensions).ok()?;
+    let mut distances = mrl_memory::filled(f32::INFINITY, drawn_from).ok()?;
     while centres.len() < count * sample.dimensions {
         if (workers.stop)() {
             return None;
@@ -138,32 +143,47 @@ fn first_centres(
     Some(centres)
 }
 
-/// The clusters' means.
-fn means(sample: Rows, assigned: &[u32], count: usize, spherical: bool) -> Vec<f16> {
+/// The clusters' means; nothing where there is no memory.
+fn means(sample: Rows, assigned: &[u32], count: usize, spherical: bool) -> Option<Vec<f16>> {
     let dimensions = sample.dimensions;
-    let mut sums = vec![0f64; count * dimensions];
-    let mut members = vec![Vec::new(); count];
-    for (index, (vector, cluster)) in sample.iter().zip(assigned).enumerate() {
-        kernels::add_to_sums(vector, &mut sums[*cluster as usize * dimensions..][..dimensions]);
-        members[*cluster as usize].push(index);
+    let mut sums = mrl_memory::filled(0f64, count * dimensions).ok()?;
+    // The rows of all clusters, one cluster's after another's; of each those that still belong to it.
+    let mut members = mrl_memory::filled(0usize, assigned.len()).ok()?;
+    let mut ranges: Vec<Range<usize>> = mrl_memory::filled(0..0, count).ok()?;
+    for cluster in assigned {
+        ranges[*cluster as usize].end += 1;
     }
-    let mut centres = Vec::with_capacity(sums.len());
+    let mut end = 0;
+    for range in &mut ranges {
+        let start = end;
+        end += range.end;
+        *range = start..start;
+    }
+    for (index, (vector, cluster)) in sample.iter().zip(assigned).enumerate() {
+        let range = &mut ranges[*cluster as usize];
+        members[range.end] = index;
+        range.end += 1;
+        let sum = &mut sums[*cluster as usize * dimensions..][..dimensions];
+        kernels::add_to_sums(vector, sum);
+    }
+    let mut centres = Vec::new();
+    mrl_memory::reserve(&mut centres, sums.len()).ok()?;
     for (cluster, sum) in sums.chunks_exact(dimensions).enumerate() {
         let length = match spherical {
             true => sum.iter().map(|x| x * x).sum::<f64>().sqrt(),
-            false => members[cluster].len() as f64,
+            false => ranges[cluster].len() as f64,
         };
-        if !members[cluster].is_empty() && length > 0.0 {
+        if !ranges[cluster].is_empty() && length > 0.0 {
             centres.extend(sum.iter().map(|x| f16::from_f64(x / length)));
             continue;
         }
-        let largest = (0..count).max_by_key(|other| members[*other].len()).unwrap_or_default();
-        match members[largest].pop() {
-            Some(index) => centres.extend_from_slice(sample.row(index)),
+        let largest = (0..count).max_by_key(|other| ranges[*other].len()).unwrap_or_default();
+        match ranges[largest].next_back() {
+            Some(last) => centres.extend_from_slice(sample.row(members[last])),
             None => centres.extend(sum.iter().map(|x| f16::from_f64(*x))),
         }
     }
-    centres
+    Some(centres)
 }
 
 #[cfg(test)]

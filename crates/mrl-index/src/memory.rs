@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::page::{self, BODY_BYTES, Block, Body, Damage, ListId, damaged};
-use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
+use crate::page::{self, BODY_BYTES, Block, Body, ListId, damaged};
+use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`].
 #[derive(Debug, Default, Clone)]
@@ -19,6 +19,14 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// With room for so many pages: their table grows without new memory.
+    pub fn with_room(blocks: usize) -> Self {
+        let store = Self::default();
+        store.pages.borrow_mut().reserve(blocks);
+        store.offered.borrow_mut().reserve(blocks);
+        store
+    }
+
     /// Lets every scan that began before end.
     pub fn tick(&self) {
         self.now.set(self.now.get() + 1);
@@ -29,26 +37,26 @@ impl MemoryStore {
         Rc::make_mut(&mut self.pages.borrow_mut()[block as usize])[offset] ^= xor;
     }
 
-    fn page(&self, block: Block) -> Result<Rc<Body>, Damage> {
+    fn page(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.pages
             .borrow()
             .get(block as usize)
             .cloned()
-            .ok_or(damaged(block, "there is no such block"))
+            .ok_or(damaged(block, "there is no such block").into())
     }
 }
 
 impl PageStore for MemoryStore {
-    type Error = Damage;
+    type Error = Failure;
     type Page<'a> = Rc<Body>;
     type Change<'a> = MemoryChange<'a>;
     type Lock<'a> = ();
 
-    fn read(&self, block: Block) -> Result<Rc<Body>, Damage> {
+    fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.page(block)
     }
 
-    fn read_any(&self, block: Block) -> Result<Rc<Body>, Damage> {
+    fn read_any(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.page(block)
     }
 
@@ -58,15 +66,15 @@ impl PageStore for MemoryStore {
         }
     }
 
-    fn change(&self) -> Result<MemoryChange<'_>, Damage> {
+    fn change(&self) -> Result<MemoryChange<'_>, Failure> {
         Ok(MemoryChange { store: self, pages: Vec::new() })
     }
 
-    fn block_count(&self) -> Result<Block, Damage> {
+    fn block_count(&self) -> Result<Block, Failure> {
         Ok(self.pages.borrow().len() as Block)
     }
 
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Damage> {
+    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Failure> {
         let mut pages = self.pages.borrow_mut();
         match block {
             Some(block) => pages[block as usize] = Rc::new(*body),
@@ -75,20 +83,20 @@ impl PageStore for MemoryStore {
         Ok(block.unwrap_or(pages.len() as Block - 1))
     }
 
-    fn offer(&self, block: Block) -> Result<(), Damage> {
+    fn offer(&self, block: Block) -> Result<(), Failure> {
         self.offered.borrow_mut().push(block);
         Ok(())
     }
 
-    fn publish_offers(&self) -> Result<(), Damage> {
+    fn publish_offers(&self) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn lock_list(&self, _: ListId, _: ListLock) -> Result<(), Damage> {
+    fn lock_list(&self, _: ListId, _: ListLock) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn lock_directory(&self, _: bool) -> Result<Option<()>, Damage> {
+    fn lock_directory(&self, _: bool) -> Result<Option<()>, Failure> {
         Ok(Some(()))
     }
 
@@ -100,8 +108,8 @@ impl PageStore for MemoryStore {
         stamp < self.now.get()
     }
 
-    fn check_interrupts(&self) -> Result<(), Damage> {
-        Ok(())
+    fn check_interrupts(&self) -> Result<(), Failure> {
+        Ok(mrl_memory::check()?)
     }
 }
 
@@ -111,19 +119,19 @@ pub struct MemoryChange<'a> {
 }
 
 impl Change for MemoryChange<'_> {
-    type Error = Damage;
+    type Error = Failure;
 
-    fn lock(&mut self, block: Block) -> Result<usize, Damage> {
+    fn lock(&mut self, block: Block) -> Result<usize, Failure> {
         assert!(self.pages.len() < MOST_PAGES, "a change of too many pages");
         // A damaged pointer may lead to a page that this change already holds.
         if self.pages.iter().any(|(other, _)| *other == block) {
-            return Err(damaged(block, "two pointers lead to one page"));
+            return Err(damaged(block, "two pointers lead to one page").into());
         }
         self.pages.push((block, Box::new(*self.store.page(block)?)));
         Ok(self.pages.len() - 1)
     }
 
-    fn allocate(&mut self) -> Result<(usize, Block), Damage> {
+    fn allocate(&mut self) -> Result<(usize, Block), Failure> {
         while let Some(block) = { self.store.offered.borrow_mut().pop() } {
             let taken = self.pages.iter().any(|(other, _)| *other == block);
             if !taken && page::is_free(&*self.store.page(block)?) {
@@ -142,7 +150,7 @@ impl Change for MemoryChange<'_> {
         &mut self.pages[place].1
     }
 
-    fn commit(self) -> Result<(), Damage> {
+    fn commit(self) -> Result<(), Failure> {
         for (block, body) in self.pages {
             self.store.write(Some(block), &body)?;
         }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use mrl_memory::OutOfMemory;
+
 use crate::group::Tid;
 use crate::page::Block;
 
@@ -58,29 +60,34 @@ impl Queue {
     /// How many are put in order at once, the first time.
     const AT_ONCE: usize = 128;
 
-    pub fn add(&mut self, waiting: Vec<Waiting>) {
+    pub fn add(&mut self, waiting: Vec<Waiting>) -> Result<(), OutOfMemory> {
         let former = std::mem::replace(&mut self.far, waiting);
+        mrl_memory::reserve(&mut self.far, former.len() + self.near.len())?;
         self.far.extend(former);
         self.far.append(&mut self.near);
-        self.sort(Self::AT_ONCE);
+        self.sort(Self::AT_ONCE)
     }
 
-    fn sort(&mut self, count: usize) {
+    fn sort(&mut self, count: usize) -> Result<(), OutOfMemory> {
         let better = |a: &Waiting, b: &Waiting| b.upper.total_cmp(&a.upper).then(a.tid.cmp(&b.tid));
         let count = count.min(self.far.len());
         if count == 0 {
-            return;
+            return Ok(());
         }
         if count < self.far.len() {
             // Of many the scores alone, which are a sixth of the rows' bytes, tell who is near.
-            let mut uppers: Vec<f32> = self.far.iter().map(|waiting| waiting.upper).collect();
+            let mut uppers = mrl_memory::collect(self.far.iter().map(|waiting| waiting.upper))?;
             let (_, bar, _) = uppers.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
             let bar = *bar;
-            self.near = self.far.extract_if(.., |waiting| waiting.upper >= bar).collect();
+            // Before any is taken out: an error must not lose them.
+            let near = self.far.iter().filter(|waiting| waiting.upper >= bar).count();
+            mrl_memory::reserve(&mut self.near, near)?;
+            self.near.extend(self.far.extract_if(.., |waiting| waiting.upper >= bar));
         } else {
             self.near = std::mem::take(&mut self.far);
         }
         self.near.sort_unstable_by(|a, b| better(b, a));
+        Ok(())
     }
 
     /// The row that will be asked for after so many others, where it is known.
@@ -92,13 +99,13 @@ impl Queue {
         self.near.last().map(|waiting| waiting.upper)
     }
 
-    pub fn pop(&mut self) -> Option<Waiting> {
+    pub fn pop(&mut self) -> Result<Option<Waiting>, OutOfMemory> {
         let best = self.near.pop();
         if self.near.is_empty() {
             // Who has asked for so many asks for many more.
-            self.sort((self.far.len() / 4).max(Self::AT_ONCE));
+            self.sort((self.far.len() / 4).max(Self::AT_ONCE))?;
         }
-        best
+        Ok(best)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use mrl_memory::OutOfMemory;
+
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid, wide};
@@ -134,12 +136,14 @@ impl Round {
         next: Block,
     ) -> Result<(), S::Error> {
         let shape = group.shape;
-        self.groups.push(Seen {
+        let seen = Seen {
             list,
             ordinal: group.ordinal(),
             first_block: self.referenced.len(),
             pointers: self.pointers.len(),
-        });
+        };
+        mrl_memory::push(&mut self.groups, seen)?;
+        mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
         self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
         self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
         let own = known.base(store, directory, query, list)?;
@@ -171,13 +175,13 @@ impl Round {
                     absent &= absent - 1;
                 }
             }
-            self.scores.extend_from_slice(&scores);
-            self.scales.extend_from_slice(rows.scales());
+            mrl_memory::extend(&mut self.scores, &scores)?;
+            mrl_memory::extend(&mut self.scales, rows.scales())?;
             if query.divides() {
-                self.inverse_lengths.extend_from_slice(&inverse_lengths);
+                mrl_memory::extend(&mut self.inverse_lengths, &inverse_lengths)?;
             }
-            self.referenced.push(rows.referenced());
-            self.shifts.push(shift);
+            mrl_memory::push(&mut self.referenced, rows.referenced())?;
+            mrl_memory::push(&mut self.shifts, shift)?;
         }
         Ok(())
     }
@@ -200,17 +204,17 @@ impl Round {
     }
 
     /// The rows that go on: their places among the round's.
-    pub fn at_least(&self, bar: f32) -> Vec<u32> {
-        let mut chosen = Vec::with_capacity(1024);
+    pub fn at_least(&self, bar: f32) -> Result<Vec<u32>, OutOfMemory> {
+        let mut chosen = Vec::new();
         let (blocks, _) = self.scores.as_chunks::<ROWS>();
         for (i, scores) in blocks.iter().enumerate() {
             let mut mask = mrl_kernels::at_least(scores, bar);
             while mask != 0 {
-                chosen.push((i * ROWS) as u32 + mask.trailing_zeros());
+                mrl_memory::push(&mut chosen, (i * ROWS) as u32 + mask.trailing_zeros())?;
                 mask &= mask - 1;
             }
         }
-        chosen
+        Ok(chosen)
     }
 
     /// Scores the later layers of rows that go on; they wait for their exact distances, by their
@@ -225,10 +229,11 @@ impl Round {
         epsilon: f32,
     ) -> Result<Vec<Waiting>, S::Error> {
         let shape = &directory.encoder.shape;
-        let mut waiting = Vec::with_capacity(chosen.len());
-        let mut deviations = Vec::with_capacity(chosen.len());
+        let (mut waiting, mut deviations) = (Vec::new(), Vec::new());
+        mrl_memory::reserve(&mut waiting, chosen.len())?;
+        mrl_memory::reserve(&mut deviations, chosen.len())?;
         let runs = Runs { round: self, rows_on_page: shape.rows_on_page, rest: chosen, group: 0 };
-        let runs: Vec<_> = runs.collect();
+        let runs = mrl_memory::collect(runs)?;
         let expect = |run: &(usize, usize, &[u32])| {
             let seen = &self.groups[run.0];
             let block = self.pointers[seen.pointers + run.1];
@@ -258,8 +263,8 @@ impl Round {
                     false => NONE,
                 };
                 let row = Waiting { upper, tid: entry.tid(), copy, slot: slot as u16 };
-                waiting.push(row);
-                deviations.push(squared);
+                mrl_memory::push(&mut waiting, row)?;
+                mrl_memory::push(&mut deviations, squared)?;
                 let marks = self.referenced[*place as usize / ROWS];
                 if marks >> (*place as usize % ROWS) & 1 == 1
                     && let Some(references) = known.references.get(&seen.list)
@@ -268,9 +273,10 @@ impl Round {
                     let first = references.partition_point(|(row, _)| u64::from(*row) < number);
                     let own = references[first..].iter();
                     let own = own.take_while(|(row, _)| u64::from(*row) == number);
-                    let others = own.filter(|(_, tid)| *tid != row.tid);
-                    waiting.extend(others.map(|(_, tid)| Waiting { tid: *tid, ..row }));
-                    deviations.resize(waiting.len(), squared);
+                    for (_, tid) in own.filter(|(_, tid)| *tid != row.tid) {
+                        mrl_memory::push(&mut waiting, Waiting { tid: *tid, ..row })?;
+                        mrl_memory::push(&mut deviations, squared)?;
+                    }
                 }
             }
         }
@@ -338,7 +344,9 @@ pub fn read_references<S: PageStore>(
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
-        all.extend(References::new(&body, block, list)?.iter());
+        let references = References::new(&body, block, list)?;
+        mrl_memory::reserve(&mut all, references.count())?;
+        all.extend(references.iter());
         block = page::next(&body);
     }
     Ok(all)

@@ -238,7 +238,7 @@ impl Scan {
                 self.returned += 1;
                 return Ok(Some(best.tid));
             }
-            match self.waiting.pop() {
+            match self.waiting.pop()? {
                 Some(waiting) => self.rerank(store, reranker, waiting)?,
                 None => self.begin_tail(match self.steering.rounds {
                     Rounds::One => Phase::End,
@@ -281,7 +281,9 @@ impl Scan {
                 Some(reranker.vector(&copy)?)
             }
         };
-        self.exact.extend(distance.map(|distance| Exact { distance, tid: waiting.tid }));
+        if let Some(distance) = distance {
+            mrl_memory::add(&mut self.exact, Exact { distance, tid: waiting.tid })?;
+        }
         Ok(())
     }
 
@@ -345,7 +347,7 @@ impl Scan {
             probed.more = bar != NO_BAR;
         }
         self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
-        let chosen = round.at_least(bar);
+        let chosen = round.at_least(bar)?;
         self.counters.codes_finished += chosen.len() as u64;
         let epsilon = match self.steering.epsilon {
             Epsilon::Auto => tuning::EPSILON,
@@ -354,7 +356,7 @@ impl Scan {
         };
         let waiting =
             round.finish(store, &directory, &self.query, &self.known, &chosen, epsilon)?;
-        self.waiting.add(waiting);
+        self.waiting.add(waiting)?;
         self.expected = false;
         Ok(())
     }
@@ -422,7 +424,7 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
                     let rows_block = group.row_page(slot / shape.rows_on_page);
                     let rows = store.read(rows_block)?;
                     page::expect(&rows, rows_block, Kind::Rows, list)?;
-                    tids.push(RowEntry::of(&rows, slot, shape).tid());
+                    mrl_memory::push(&mut tids, RowEntry::of(&rows, slot, shape).tid())?;
                 }
             }
             block = page::next(&body);

@@ -7,6 +7,7 @@
 
 use half::f16;
 use mrl_kernels as kernels;
+use mrl_memory::OutOfMemory;
 
 use crate::build::MOST_LISTS;
 use crate::chain::{Member, free, pages_of, read_members, write_list};
@@ -139,7 +140,8 @@ fn cut<S: PageStore>(
     const ROUNDS: usize = 6;
     let encoder = &directory.encoder;
     let mut frames: Vec<(ListId, Vec<f16>)> = Vec::new();
-    let mut vectors = Vec::with_capacity(members.len());
+    let mut vectors: Vec<Vec<f32>> = Vec::new();
+    mrl_memory::reserve(&mut vectors, members.len())?;
     for member in &members {
         store.check_interrupts()?;
         if let Some(copy) = &member.row.copy {
@@ -159,15 +161,16 @@ fn cut<S: PageStore>(
         vectors.push(encoder.decode(&member.row.leading, RowEntry(&bytes), &frames[known].1));
     }
     let width = encoder.coarse_dimensions;
-    let coarse: Vec<Vec<f16>> = vectors
-        .iter()
-        .map(|vector: &Vec<f32>| coarse_of(&vector[..width], encoder.metric))
-        .collect();
+    let coarse: Vec<Vec<f16>> = mrl_memory::collect(
+        vectors.iter().map(|vector| coarse_of(&vector[..width], encoder.metric)),
+    )?;
     let mean = |of: &dyn Fn(usize) -> bool| -> Option<Vec<f32>> {
         let mut sums = vec![0f64; width];
-        let chosen: Vec<_> = (0..coarse.len()).filter(|i| of(*i)).collect();
-        chosen.iter().for_each(|i| kernels::add_to_sums(&coarse[*i], &mut sums));
-        let count = chosen.len() as f64;
+        let mut count = 0.0;
+        for i in (0..coarse.len()).filter(|i| of(*i)) {
+            kernels::add_to_sums(&coarse[i], &mut sums);
+            count += 1.0;
+        }
         (count > 0.0).then(|| sums.iter().map(|x| (x / count) as f32).collect())
     };
     // The first two centres: the row farthest from one of the rows, and the row farthest from that.
@@ -184,7 +187,7 @@ fn cut<S: PageStore>(
     }
     // The half of the rows that lies nearer to each: the two themselves may lie apart from all others.
     let mut centres = [coarse[one].clone(), coarse[two].clone()];
-    let mut second = halves(&coarse, &centres);
+    let mut second = halves(&coarse, &centres)?;
     for _ in 0..ROUNDS {
         store.check_interrupts()?;
         for (side, centre) in centres.iter_mut().enumerate() {
@@ -199,7 +202,7 @@ fn cut<S: PageStore>(
     let count = second.iter().filter(|side| **side).count();
     let share = count.min(second.len() - count) as f64 / second.len() as f64;
     if share < LEAST_SHARE {
-        second = halves(&coarse, &centres);
+        second = halves(&coarse, &centres)?;
     }
     let mut sums = [vec![0f64; encoder.shape.dimensions], vec![0f64; encoder.shape.dimensions]];
     let mut counts = [0usize; 2];
@@ -208,7 +211,7 @@ fn cut<S: PageStore>(
         let side = usize::from(side);
         sums[side].iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
         counts[side] += 1;
-        parts[side].push(member);
+        mrl_memory::push(&mut parts[side], member)?;
     }
     let frames = sums.iter().zip(counts).map(|(sum, count)| {
         let mean: Vec<f32> = sum.iter().map(|x| (x / count.max(1) as f64) as f32).collect();
@@ -218,17 +221,17 @@ fn cut<S: PageStore>(
 }
 
 /// Cuts rows into halves by how much nearer they are to the second centre than to the first.
-fn halves(rows: &[Vec<f16>], centres: &[Vec<f16>; 2]) -> Vec<bool> {
+fn halves(rows: &[Vec<f16>], centres: &[Vec<f16>; 2]) -> Result<Vec<bool>, OutOfMemory> {
     let offset =
         |row: &[f16]| kernels::squared_l2(row, &centres[0]) - kernels::squared_l2(row, &centres[1]);
-    let offsets: Vec<f32> = rows.iter().map(|row| offset(row)).collect();
-    let mut order: Vec<usize> = (0..rows.len()).collect();
+    let offsets: Vec<f32> = mrl_memory::collect(rows.iter().map(|row| offset(row)))?;
+    let mut order: Vec<usize> = mrl_memory::collect(0..rows.len())?;
     order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
-    let mut second = vec![false; rows.len()];
+    let mut second = mrl_memory::filled(false, rows.len())?;
     for row in &order[rows.len() / 2..] {
         second[*row] = true;
     }
-    second
+    Ok(second)
 }
 
 /// The meta page's content with directory pages for so many lists more; nothing where there can't be.

@@ -4,9 +4,42 @@
 //! pages; meta, directory, frames*, and takes effect as a whole or not at all, crash or not. At most
 //! [`MOST_PAGES`] pages take part: that is what one WAL record of PostgreSQL's generic kind can hold.
 
+use std::fmt;
 use std::ops::Deref;
 
+use mrl_memory::OutOfMemory;
+
 use crate::page::{Block, Body, Damage, ListId, damaged};
+
+/// What can go wrong where the storage itself can't fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    Damage(Damage),
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<Damage> for Failure {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<OutOfMemory> for Failure {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damage(damage) => damage.fmt(f),
+            Self::OutOfMemory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// The most pages of one change.
 pub const MOST_PAGES: usize = 4;
@@ -22,7 +55,7 @@ pub enum ListLock {
 
 /// The storage of one index.
 pub trait PageStore {
-    type Error: From<Damage>;
+    type Error: From<Damage> + From<OutOfMemory>;
     /// A page that nobody changes while it is held.
     type Page<'a>: Deref<Target = Body>
     where
@@ -60,7 +93,8 @@ pub trait PageStore {
     fn stamp(&self) -> u64;
     /// Whether no scan that began before the stamp can still run.
     fn is_past(&self, stamp: u64) -> bool;
-    /// Called in every loop; an error ends the work, between two changes.
+    /// Called in every loop; an error ends the work, between two changes. An error too where memory is short
+    /// ([`mrl_memory::check`]).
     fn check_interrupts(&self) -> Result<(), Self::Error>;
 }
 
@@ -91,7 +125,7 @@ impl Steps {
 
 /// A change of some pages. Dropped without a commit it never was.
 pub trait Change {
-    type Error: From<Damage>;
+    type Error: From<Damage> + From<OutOfMemory>;
 
     /// Locks a page; returns its place among the change's pages.
     fn lock(&mut self, block: Block) -> Result<usize, Self::Error>;

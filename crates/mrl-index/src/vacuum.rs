@@ -59,7 +59,7 @@ pub fn bulk_delete<S: PageStore>(
                 && slots > meta.shape().group_rows
                 && (rows as f64) < SPARSE * slots as f64
             {
-                sparse.push(list);
+                mrl_memory::push(&mut sparse, list)?;
             }
         }
         list += 1;
@@ -94,11 +94,12 @@ impl<S: PageStore> Pass<'_, S> {
         let mut living: BTreeMap<u16, Vec<Tid>> = BTreeMap::new();
         let mut gone = BTreeSet::new();
         for (row, tid) in references {
+            self.store.check_interrupts()?;
             if is_dead(tid) {
                 gone.insert((row, tid));
                 deleted.removed += 1;
             } else {
-                living.entry(row).or_default().push(tid);
+                mrl_memory::push(living.entry(row).or_default(), tid)?;
                 deleted.kept += 1;
             }
         }
@@ -112,7 +113,7 @@ impl<S: PageStore> Pass<'_, S> {
             rows += group.live_rows();
             slots += self.shape.group_rows;
             if group.live_rows() < self.shape.group_rows {
-                open.push((block, group.next_open()));
+                mrl_memory::push(&mut open, (block, group.next_open()))?;
             }
             block = page::next(&body);
         }
@@ -288,7 +289,10 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
             continue;
         }
         let list = list as ListId;
-        used.extend(chain::pages_of(store, shape, list, entry.head)?);
+        for block in chain::pages_of(store, shape, list, entry.head)? {
+            used.insert(block);
+            mrl_memory::check()?;
+        }
         swept.rows += match entry.state {
             State::Live => rows_of(store, shape, list, entry.head)?,
             _ => 0,

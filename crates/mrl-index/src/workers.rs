@@ -4,6 +4,8 @@
 //! so that none is ever delivered to a thread of ours) and may want the work to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::{self, Builder, Scope};
 
 /// Where and how work is done in parallel.
 pub struct Workers {
@@ -22,42 +24,84 @@ impl Workers {
     }
 
     /// Computes `count` results, piece after piece of at most `stride`; the calling thread takes part, so
-    /// that it can ask whether to stop. Nothing where it was told to.
+    /// that it can ask whether to stop. Nothing where it was told to, or there is no memory.
     pub fn map<T: Send + Clone + Default>(
         &self,
         count: usize,
         stride: usize,
         compute: impl Fn(usize) -> T + Sync,
     ) -> Option<Vec<T>> {
-        let mut results = vec![T::default(); count];
-        let threads = self.threads.clamp(1, count.div_ceil(stride).max(1));
-        let share = count.div_ceil(threads).max(1);
+        let mut results = mrl_memory::filled(T::default(), count).ok()?;
         let stopped = AtomicBool::new(false);
-        let run = |first: usize, results: &mut [T], stop: &dyn Fn() -> bool| {
-            for (piece, results) in results.chunks_mut(stride).enumerate() {
-                if stop() {
+        // Whoever is free takes the next piece: of the threads wanted fewer may have started.
+        let pieces = Mutex::new(results.chunks_mut(stride).enumerate());
+        let run = |stop: &dyn Fn() -> bool| {
+            loop {
+                if stop() || mrl_memory::is_short() {
                     stopped.store(true, Ordering::Relaxed);
                     return;
                 }
+                let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((piece, results)) = piece else { return };
                 for (i, result) in results.iter_mut().enumerate() {
-                    *result = compute(first + piece * stride + i);
+                    *result = compute(piece * stride + i);
                 }
             }
         };
-        let mut shares = results.chunks_mut(share);
-        let own = shares.next().unwrap_or_default();
-        std::thread::scope(|scope| {
-            (self.before_start)();
-            for (i, results) in shares.enumerate() {
-                let (run, stopped) = (&run, &stopped);
-                scope.spawn(move || {
-                    run((i + 1) * share, results, &|| stopped.load(Ordering::Relaxed));
-                });
-            }
-            (self.after_start)();
-            run(0, own, &*self.stop);
+        thread::scope(|scope| {
+            // An error of the caller's own that unwinds from its `stop` ends the others' work too.
+            let _guard = StopOthers(&stopped);
+            let wanted = self.threads.clamp(1, count.div_ceil(stride).max(1));
+            self.start(scope, wanted - 1, || run(&|| stopped.load(Ordering::Relaxed)));
+            run(&*self.stop);
         });
         (!stopped.load(Ordering::Relaxed)).then_some(results)
+    }
+
+    /// Starts as many threads for a piece of work as are wanted and there is memory for; returns how many.
+    pub fn start<'scope>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        wanted: usize,
+        work: impl FnOnce() + Send + Clone + 'scope,
+    ) -> usize {
+        let mut started = 0;
+        (self.before_start)();
+        while started < wanted && start_one(scope, work.clone()) {
+            started += 1;
+        }
+        (self.after_start)();
+        started
+    }
+}
+
+fn start_one<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() + Send + 'scope,
+) -> bool {
+    /// A thread's stack, and as much again. What a thread's own variables need the C library allocates at
+    /// their first use, and ends the process where it can't.
+    const THREAD_BYTES: usize = 4 * 1024 * 1024;
+    if mrl_memory::reserve(&mut Vec::<u8>::new(), THREAD_BYTES).is_err() {
+        return false;
+    }
+    let (running_in, running) = mpsc::channel();
+    let started = Builder::new().spawn_scoped(scope, move || {
+        // Nobody is there to be told only where the thread that waits has failed.
+        let _ = running_in.send(());
+        work();
+    });
+    // Until its variables are there nobody else takes the memory.
+    started.is_ok() && running.recv().is_ok()
+}
+
+struct StopOthers<'a>(&'a AtomicBool);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 

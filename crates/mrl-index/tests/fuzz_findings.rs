@@ -13,9 +13,9 @@ use mrl_index::group::{self, MOST_REFERENCES};
 use mrl_index::insert::{insert, insert_reference};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, META_BLOCK, Metric, NULLS};
-use mrl_index::page::{self, Block, Body, Damage};
+use mrl_index::page::{self, Block, Body};
 use mrl_index::scan::{Epsilon, Probes, Steering};
-use mrl_index::store::PageStore;
+use mrl_index::store::{Failure, PageStore};
 
 /// Does a piece of work that damage might keep from ever ending.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -38,8 +38,8 @@ fn change(store: &MemoryStore, block: Block, change: impl FnOnce(&mut Body)) {
     store.write(Some(block), &body).unwrap();
 }
 
-fn problem<T>(result: Result<T, Damage>) -> Option<String> {
-    result.err().map(|damage| damage.to_string())
+fn problem<T>(result: Result<T, Failure>) -> Option<String> {
+    result.err().map(|failure| failure.to_string())
 }
 
 #[test]

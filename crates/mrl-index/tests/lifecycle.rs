@@ -18,6 +18,7 @@ use mrl_index::scan::Steering;
 use mrl_index::split::split;
 use mrl_index::store::PageStore;
 use mrl_index::vacuum::{bulk_delete, clean_up};
+use mrl_memory::push;
 
 /// An index and what should be in it.
 struct Pair {
@@ -71,7 +72,10 @@ impl Pair {
 
     fn verify(&mut self) {
         let mut found = Vec::new();
-        assert_eq!(check(&self.store, &mut |tid| found.push(tid)).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            check(&self.store, &mut |tid| push(&mut found, tid)).unwrap(),
+            Vec::<String>::new()
+        );
         found.sort_unstable();
         assert_eq!(found, self.model.keys().copied().collect::<Vec<_>>());
         if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
@@ -213,7 +217,7 @@ fn damage_is_an_error_or_goes_unnoticed() {
         }
         errors += usize::from(bulk_delete(&store, &mut |tid| tid % 7 == 0).is_err());
         errors += usize::from(clean_up(&store).is_err());
-        errors += usize::from(check(&store, &mut |_| ()).is_err());
+        errors += usize::from(check(&store, &mut |_| Ok(())).is_err());
     }
     assert!(errors > 10, "only {errors} of the damages were seen");
 }

@@ -151,6 +151,11 @@ fn not_finite(value: f64, position: usize, token: &[u8]) -> VectorError {
 
 /// The text as an error message may show it: as it is, or escaped where it is not UTF-8.
 fn quotable(text: &[u8]) -> String {
+    /// Of a longer text only the beginning is quoted: copies of it must fit into memory, whatever came in.
+    const MOST_BYTES: usize = 128 * 1024;
+    if let Some(beginning) = text.get(..MOST_BYTES) {
+        return format!("{}…", String::from_utf8_lossy(beginning).trim_end_matches('\u{fffd}'));
+    }
     std::str::from_utf8(text).map_or_else(|_| text.escape_ascii().to_string(), str::to_owned)
 }
 

@@ -11,8 +11,8 @@ use mrl_index::directory::Directory;
 use mrl_index::group::Tid;
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
-use mrl_index::page::Damage;
 use mrl_index::scan::{Counters, Reranker, Scan, Steering};
+use mrl_index::store::Failure;
 
 /// SplitMix64 and what is made of it.
 pub struct Random(pub u64);
@@ -90,11 +90,11 @@ pub struct Exact<'a> {
 }
 
 impl Reranker for Exact<'_> {
-    type Error = Damage;
-    fn row(&mut self, tid: Tid) -> Result<Option<f64>, Damage> {
+    type Error = Failure;
+    fn row(&mut self, tid: Tid) -> Result<Option<f64>, Failure> {
         Ok(self.rows.get(&tid).map(|row| distance(self.metric, row, self.query)))
     }
-    fn vector(&mut self, vector: &[f16]) -> Result<f64, Damage> {
+    fn vector(&mut self, vector: &[f16]) -> Result<f64, Failure> {
         Ok(distance(self.metric, vector, self.query))
     }
 }
