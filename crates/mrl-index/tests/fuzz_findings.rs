@@ -1,4 +1,4 @@
-//! What the fuzz targets found, each once: it stays mended.
+//! What writing and running the fuzz targets found, each once: it stays mended.
 
 mod common;
 
