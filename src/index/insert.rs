@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use mrl_index::group::Tid;
 use mrl_index::insert::{self, Inserted};
+use mrl_index::meta::META_BLOCK;
+use mrl_index::page::damaged;
 use mrl_index::split;
 use pgrx::pg_sys;
 
@@ -89,6 +91,7 @@ unsafe fn add(
         let vector = value.map(|value| Vector::from_sql(value)).transpose()?;
         (BufferStore::new(index), vector, (*index).rd_id)
     };
+    let mut stale_epoch = None;
     loop {
         let directory = directory::current(oid, &store)?;
         if let Some(list) = insert::list_without_distances(&directory, vector.as_deref()) {
@@ -98,7 +101,11 @@ unsafe fn add(
         mrl_vector::check_expected_dimensions(directory.meta.dimensions, vector.len())?;
         match insert::insert(&store, &directory, tid, vector, unchanged)? {
             Inserted::Done => return Ok(()),
-            Inserted::Stale => continue,
+            // Where nothing has changed since, the directory contradicts itself, and will for ever.
+            Inserted::Stale if stale_epoch == Some(directory.meta.epoch) => {
+                return Err(damaged(META_BLOCK, "a list of its directory is not live").into());
+            }
+            Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
             Inserted::Full(list) => {
                 split::split(&store, &directory, list)?;
                 return Ok(());

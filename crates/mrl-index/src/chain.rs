@@ -5,7 +5,7 @@ use crate::directory::Directory;
 use crate::encode::Row;
 use crate::group::{self, Group, RowEntry, Tid};
 use crate::insert::put_row;
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem, damaged};
 use crate::round::read_references;
 use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore, Steps};
@@ -231,13 +231,16 @@ fn link_references<S: PageStore>(
     Ok(())
 }
 
-/// Makes pages free.
-pub fn free<S: PageStore>(store: &S, pages: &[Block]) -> Result<(), S::Error> {
+/// Makes pages of a list free. A page of another list, to which damage has led, is an error.
+pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[Block]) -> Result<(), S::Error> {
     for some in pages.chunks(MOST_PAGES) {
         store.check_interrupts()?;
         let mut change = store.change()?;
         for block in some {
             let place = change.lock(*block)?;
+            if page::list(change.body(place)) != list {
+                return Err(Damage { block: *block, problem: Problem::List(list) }.into());
+            }
             page::format(change.body_mut(place), Kind::Free, 0);
         }
         change.commit()?;

@@ -339,7 +339,7 @@ pub fn recycle<S: PageStore>(
         bump_epoch(&mut change, &meta)?;
         change.commit()?;
         meta.epoch += 1;
-        free(store, &pages)?;
+        free(store, list, &pages)?;
         recycled += 1;
     }
     Ok(recycled)

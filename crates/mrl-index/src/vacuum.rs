@@ -317,7 +317,7 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
             None => false,
         };
         if !is_linked {
-            chain::free(store, &[block])?;
+            chain::free(store, list, &[block])?;
             swept.free += 1;
         }
     }
