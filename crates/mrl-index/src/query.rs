@@ -28,7 +28,7 @@ enum Scale {
 }
 
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
-const UNKNOWN: f32 = f32::MAX;
+pub const UNKNOWN: f32 = f32::MAX;
 
 /// What a frame gives for a query.
 #[derive(Debug, Clone, Copy, PartialEq)]

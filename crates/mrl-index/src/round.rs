@@ -11,7 +11,7 @@ use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, RowEntry, Tid, wide};
 use crate::page::{self, Block, Kind, ListId, NONE};
-use crate::query::{Base, Query};
+use crate::query::{Base, Query, UNKNOWN};
 use crate::queue::Waiting;
 use crate::store::{PageStore, Steps};
 
@@ -168,6 +168,12 @@ impl Round {
                 };
                 shift = own.later - base.later;
                 query.score_block(rows, base.value + shift, &inverse_lengths, &mut scores);
+                // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
+                let mut odd = !mrl_kernels::at_least(&scores, NOTHING);
+                while odd != 0 {
+                    scores[odd.trailing_zeros() as usize] = UNKNOWN;
+                    odd &= odd - 1;
+                }
                 let gone = taken_to.map_or(0, |bar| mrl_kernels::at_least(&scores, bar));
                 let mut absent = !live | gone;
                 while absent != 0 {

@@ -38,6 +38,25 @@ fn change(store: &MemoryStore, block: Block, change: impl FnOnce(&mut Body)) {
     store.write(Some(block), &body).unwrap();
 }
 
+/// A scale that is no number makes a score that is none: the row is looked at all the same.
+#[test]
+fn a_row_with_a_score_that_is_no_number_comes_with_exact_settings() {
+    let rows = numbered(clustered(40, 64, true, 3));
+    let (store, directory) = built(&rows, &plan(64, Metric::InnerProduct, false), 1);
+    let head = directory.entries[FIRST_LIST as usize].head;
+    let shape = &directory.encoder.shape;
+    const SCALES: usize = mrl_index::block::BLOCK_BYTES;
+    change(&store, head, |body| {
+        page::put(body, shape.first_block + SCALES, &half::bf16::NAN.to_le_bytes());
+    });
+    let query = vec![half::f16::ONE; 64];
+    for epsilon in [Epsilon::Exact, Epsilon::Auto] {
+        let steering = Steering { probes: Probes::All, epsilon, ..Steering::default() };
+        let (found, _) = first(&store, &directory, &rows, &query, steering, usize::MAX);
+        assert_eq!(found.len(), 40);
+    }
+}
+
 fn problem<T>(result: Result<T, Failure>) -> Option<String> {
     result.err().map(|failure| failure.to_string())
 }
