@@ -10,7 +10,7 @@ use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;
 use crate::server::error::SqlError;
-use crate::server::memory;
+use crate::server::{buffer, memory};
 
 /// Indexes of which a session keeps copies; of more it forgets all and begins anew.
 const MOST_KEPT: usize = 64;
@@ -23,8 +23,9 @@ thread_local! {
 /// never taken for that of another.
 pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>, SqlError> {
     if memory::check().is_err() {
-        // What lies in the reserve may be the table of the copies: it is not to last longer.
+        // It may be what the session keeps that lies in the reserve, and would lie there to its end.
         KEPT.take();
+        buffer::forget();
         memory::check()?;
     }
     let kept = KEPT.with_borrow(|kept| kept.get(&index).cloned());

@@ -60,6 +60,11 @@ thread_local! {
     static KEPT: RefCell<HashMap<pg_sys::Oid, Rc<Recent>>> = RefCell::default();
 }
 
+/// Forgets what is remembered of all relations.
+pub fn forget() {
+    KEPT.take();
+}
+
 impl Recent {
     /// What the session remembers of a relation's storage.
     ///
@@ -83,7 +88,14 @@ impl Recent {
             return;
         }
         if index >= buffers.len() {
-            buffers.resize((index + 1).next_power_of_two(), 0);
+            let most = (index + 1).next_power_of_two();
+            let more = most - buffers.len();
+            if mrl_memory::reserve(&mut buffers, more).is_err() {
+                // It lasts for the session: none of it may lie in the reserve.
+                *buffers = Vec::new();
+                return;
+            }
+            buffers.resize(most, 0);
         }
         buffers[index] = buffer;
     }

@@ -22,7 +22,7 @@ impl fmt::Display for OutOfMemory {
 impl std::error::Error for OutOfMemory {}
 
 /// Makes room for so many elements more. An error too where the room is part of the reserve: that is for
-/// those who can't be told.
+/// those who can't be told. Who keeps the vector for long then has to give it up.
 #[cold]
 pub fn reserve<T>(vector: &mut Vec<T>, more: usize) -> Result<(), OutOfMemory> {
     let bytes = vector.len().saturating_add(more).saturating_mul(size_of::<T>());
