@@ -46,7 +46,7 @@ impl Known {
             return Ok(*base);
         }
         let base = query.base(&directory.frame(store, frame)?);
-        self.bases.insert(frame, base);
+        mrl_memory::insert(&mut self.bases, frame, base)?;
         Ok(base)
     }
 }
@@ -112,7 +112,7 @@ impl Round {
                 drop(body);
                 let mut references = read_references(store, list, newest)?;
                 references.sort_unstable();
-                known.references.insert(list, references);
+                mrl_memory::insert(&mut known.references, list, references)?;
                 body = store.read(block)?;
                 group = Group::new(&body, block, list, shape)?;
             }

@@ -397,8 +397,8 @@ impl Scan {
                 let body = store.read(head)?;
                 Group::new(&body, head, list, &self.directory.encoder.shape)?.references()
             };
-            self.tail =
-                read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid).collect();
+            let references = read_references(store, list, newest)?;
+            self.tail = mrl_memory::collect(references.into_iter().map(|(_, tid)| tid))?.into();
             self.tail_next = NONE;
         }
     }
@@ -412,7 +412,9 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
         let entry = directory.entries.get(list as usize);
         let head = entry.ok_or(damaged(META_BLOCK, "no such list"))?.head;
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-        tids.extend(read_references(store, list, newest)?.into_iter().map(|(_, tid)| tid));
+        let references = read_references(store, list, newest)?;
+        mrl_memory::reserve(&mut tids, references.len())?;
+        tids.extend(references.into_iter().map(|(_, tid)| tid));
         let mut block = head;
         let mut steps = Steps::default();
         while block != NONE {

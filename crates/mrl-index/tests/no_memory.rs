@@ -7,6 +7,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::*;
@@ -19,6 +20,7 @@ use mrl_index::insert::{Inserted, insert, insert_reference};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{Metric, NULLS};
 use mrl_index::page::BODY_BYTES;
+use mrl_index::scan::{Scan, Steering, every_tid};
 use mrl_index::split::split;
 use mrl_index::store::Failure;
 use mrl_index::vacuum::{bulk_delete, clean_up};
@@ -100,6 +102,28 @@ fn no_memory() {
     }
 }
 
+/// Scans of the rows inserted, to the end, and of all TIDs.
+fn scans(store: &MemoryStore, plan: &Plan, vectors: &[Vec<f16>]) {
+    let rows = (0..).map(tid).zip(vectors.iter().cloned()).collect();
+    let query = &vectors[7];
+    let directory = Rc::new(Directory::read(store).unwrap());
+    let work = || {
+        let mut exact = Exact { metric: plan.metric, query, rows: &rows };
+        let mut scan = Scan::new(directory.clone(), query, Steering::default());
+        let mut found = 0;
+        while scan.next(store, &mut exact)?.is_some() {
+            found += 1;
+        }
+        Ok(found)
+    };
+    let (found, failures) = until_it_ends_well(work, || ());
+    assert_eq!(found, vectors.len());
+    assert!(failures > 20);
+    let (tids, failures) = until_it_ends_well(|| every_tid(store, &directory), || ());
+    assert_eq!(tids.len(), vectors.len());
+    assert!(failures > 5);
+}
+
 /// The centres of a build, by threads.
 fn centres(plan: &Plan, vectors: &[Vec<f16>]) {
     let sample: Vec<f16> = vectors.concat();
@@ -163,6 +187,7 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
     }
     assert!(failures > 20 && lists_split > 0, "{failures} failures, {lists_split} splits");
     assert_eq!(sound(&store), rows);
+    scans(&store, plan, vectors);
     // Splits by themselves.
     let directory = Directory::read(&store).unwrap();
     let list = directory.live_lists()[0];
