@@ -134,7 +134,7 @@ impl Change for WatchedChange<'_> {
 
     fn commit(self) -> Result<(), Failure> {
         match self.store.commits_left.get() {
-            Some(0) => return Err(damaged(NONE, CRASH)),
+            Some(0) => return Err(damaged(NONE, CRASH).into()),
             Some(left) => self.store.commits_left.set(Some(left - 1)),
             None => {}
         }
