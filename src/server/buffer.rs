@@ -18,6 +18,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 mod unguarded {
     use pgrx::pg_sys;
 
+    // SAFETY: the server's own functions, as the headers of its releases declare them.
     unsafe extern "C-unwind" {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         pub fn ReadRecentBuffer(
@@ -37,6 +38,7 @@ mod unguarded {
     }
 }
 
+// SAFETY: the server's own function, as its header declares it.
 unsafe extern "C-unwind" {
     #[link_name = "UnlockReleaseBuffer"]
     fn unlock_release_buffer(buffer: pg_sys::Buffer);
