@@ -133,7 +133,8 @@ unsafe fn build_all(
     let frames = frames.ok_or(OutOfMemory { bytes: 2 * sample.vectors.len() })?;
     drop(sample);
     enter(Phase::Loading);
-    let mut builder = Builder::new(&store, &plan, frames)?;
+    // Beside the rows kept there are pages of lists in work, the scan's and the threads' own.
+    let mut builder = Builder::new(&store, &plan, frames, memory / 2)?;
     let assigner = builder.assigner()?;
     // SAFETY: as above.
     let counted = unsafe { load(table, index, info, &plan, &assigner, &mut builder)? };

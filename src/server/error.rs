@@ -106,7 +106,9 @@ impl From<VectorError> for SqlError {
 impl From<Damage> for SqlError {
     fn from(damage: Damage) -> Self {
         let hint = match damage.problem {
-            Problem::Newer(_) => "Install the release of pg_mrl that wrote it.",
+            Problem::Version(_) => {
+                "REINDEX the index, or install the release of pg_mrl that wrote it."
+            }
             _ => "REINDEX it.",
         };
         Self::new(Code::ERRCODE_INDEX_CORRUPTED, format!("mrl index is damaged: {damage}"))

@@ -18,11 +18,11 @@ def make(connection, rows):
 
 @pytest.fixture
 def small_disk(cluster):
-    """A server, and a tablespace of 2 MB on a file system of its own."""
+    """A server, and a tablespace of 4 MB on a file system of its own."""
     server = cluster()
     folder = server.data.parent / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "pg_mrl_small", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "pg_mrl_small", folder]
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("a file system that is too small can only be mounted by root")
     shutil.chown(folder, server_user())
@@ -44,7 +44,7 @@ def files(folder):
 def test_a_build_that_fills_the_disk(small_disk, concurrently):
     server, folder = small_disk
     with server.connect() as connection:
-        make(connection, 20_000)
+        make(connection, 40_000)
         with pytest.raises(psycopg.errors.DiskFull):
             connection.execute(
                 f"CREATE INDEX {concurrently} t_emb ON t USING mrl (emb) WITH (rerank = index) TABLESPACE small"
@@ -79,6 +79,8 @@ def test_inserts_that_fill_the_disk(small_disk):
         assert connection.execute(everything).fetchone() == (kept, kept)
         # Vacuum frees the places that the failed statement's rows have taken; deletions and queries go on.
         connection.execute("DELETE FROM t WHERE id >= 2000")
+        connection.execute("VACUUM t")
+        # It has written lists anew that had lost most of their rows; the next one gives the old ones' pages back.
         connection.execute("VACUUM t")
         fill(connection, "t", id=np.arange(200_000, 200_500), emb=vectors[:500])
         assert connection.execute(everything).fetchone() == (2500, 2500)

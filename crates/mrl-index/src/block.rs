@@ -1,47 +1,28 @@
-//! Layer 0 of 32 rows, transposed: the scan looks up four bits of all 32 rows at once.
+//! The codes of 32 rows, transposed: the scan looks up four bits of all 32 rows at once.
 //!
 //! ```text
-//! byte 32 j + r    j = 0 … 15, r = 0 … 31: byte j of row r's two-bit code of 64 dimensions,
-//!                  dimensions 4 j … 4 j + 3 of the rotated piece, two bits each, the first lowest
+//! byte 32 j + r    r = 0 … 31: byte j of row r's code of a layer (module `codes`): four dimensions of two
+//!                  bits, the first lowest, or eight of one bit, the first highest
 //! ```
 //!
 //! A query has, for each half of such a byte, a table of the products that its sixteen values give,
-//! as bytes: adding one looked-up byte for each of the 32 tables gives a row's product
+//! as bytes: adding one looked-up byte for each of the tables gives a row's product
 //! (André, Kermarrec and Le Scouarnec, "Quick ADC", ICMR 2017).
 
-use mrl_kernels::{CodeBytes, CodeUnit, MOST_COUNTED, TablePair, score_codes};
+use mrl_kernels::{CodeBytes, CodeScales, CodeUnit, MOST_COUNTED, TablePair, score_codes};
 
 use crate::codes::LEVELS;
 use crate::layers::LEADING;
 
 /// Rows of a block.
 pub const ROWS: usize = 32;
-/// Bytes of one row's code.
+/// Bytes of one row's code of layer 0.
 pub const CODE_BYTES: usize = LEADING / 4;
-/// Bytes of a block.
-pub const BLOCK_BYTES: usize = ROWS * CODE_BYTES;
-/// Tables of a query: one for two dimensions.
-const TABLES: usize = LEADING / 2;
 
-/// 32 rows' codes.
-pub type Block = [u8; BLOCK_BYTES];
-
-/// Puts a row's code into a block.
-pub fn store(block: &mut Block, row: usize, code: &[u8; CODE_BYTES]) {
-    for (j, byte) in code.iter().enumerate() {
-        block[ROWS * j + row] = *byte;
-    }
-}
-
-/// A row's code, out of a block.
-pub fn load(block: &Block, row: usize) -> [u8; CODE_BYTES] {
-    std::array::from_fn(|j| block[ROWS * j + row])
-}
-
-/// What a query gives for every four bits of a code, in bytes.
+/// What a query gives for every four bits of a layer's code, in bytes.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    bytes: [TablePair; CODE_BYTES],
+    bytes: Vec<TablePair>,
     /// What a byte's unit stands for.
     step: f32,
     /// What is added to a sum of bytes.
@@ -49,87 +30,113 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// The tables of a rotated query piece of 64 components, scaled so that the table with the
-    /// widest range uses all that a kernel's byte may count. The error of that rounding is a tenth of the
-    /// code's own, or less.
-    pub fn new(query: &[f32; LEADING]) -> Self {
-        let products: [[f32; 16]; TABLES] = std::array::from_fn(|table| {
-            let (first, second) = (query[2 * table], query[2 * table + 1]);
-            std::array::from_fn(|bits| first * LEVELS[bits & 3] + second * LEVELS[bits >> 2])
-        });
-        let least = products.map(|table| table.into_iter().fold(f32::INFINITY, f32::min));
-        let most = products.map(|table| table.into_iter().fold(f32::NEG_INFINITY, f32::max));
-        let widest = most.iter().zip(&least).map(|(most, least)| most - least).fold(0.0, f32::max);
-        let step = if widest > 0.0 { widest / f32::from(MOST_COUNTED) } else { 1.0 };
-        let bytes = |table: usize| {
-            products[table].map(|product| ((product - least[table]) / step).round() as u8)
-        };
-        let bytes = std::array::from_fn(|byte| [bytes(2 * byte), bytes(2 * byte + 1)]);
-        Self { bytes, step, offset: least.iter().sum() }
+    /// The tables of a rotated query piece for codes of two bits.
+    pub fn two_bits(query: &[f32; LEADING]) -> Self {
+        Self::new(query.as_chunks::<2>().0, |[first, second], bits| {
+            first * LEVELS[bits & 3] + second * LEVELS[bits >> 2]
+        })
     }
 
-    /// The scores of a block's rows: `base`, and of each row its scale (a bfloat16) times the product of
-    /// the query with the levels of its code.
+    /// The tables of a rotated query piece of any length for codes of one bit.
+    pub fn one_bit(query: &[f32]) -> Self {
+        // The first of eight dimensions is the highest bit of the byte: the lower half comes last.
+        let halves = query.chunks(8).flat_map(|eight| {
+            let mut all = [0.0; 8];
+            all[..eight.len()].copy_from_slice(eight);
+            let [a, b, c, d, e, f, g, h] = all;
+            [[e, f, g, h], [a, b, c, d]]
+        });
+        Self::new(&halves.collect::<Vec<_>>(), |four, bits| {
+            let signed =
+                four.iter().enumerate().map(|(i, x)| if bits & 8 >> i != 0 { *x } else { -x });
+            signed.sum()
+        })
+    }
+
+    /// Tables scaled so that the one with the widest range uses all that a kernel's byte may count. The error of
+    /// that rounding is a tenth of the code's own, or less.
+    fn new<P: Copy>(parts: &[P], product: impl Fn(P, usize) -> f32) -> Self {
+        let products: Vec<[f32; 16]> =
+            parts.iter().map(|part| std::array::from_fn(|bits| product(*part, bits))).collect();
+        let least = |table: &[f32; 16]| table.iter().copied().fold(f32::INFINITY, f32::min);
+        let most = |table: &[f32; 16]| table.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let widest = products.iter().map(|table| most(table) - least(table)).fold(0.0, f32::max);
+        let step = if widest > 0.0 { widest / f32::from(MOST_COUNTED) } else { 1.0 };
+        let bytes = |table: &[f32; 16]| {
+            let least = least(table);
+            table.map(|product| ((product - least) / step).round() as u8)
+        };
+        let pairs = products.as_chunks::<2>().0;
+        Self {
+            bytes: pairs.iter().map(|[low, high]| [bytes(low), bytes(high)]).collect(),
+            step,
+            offset: products.iter().map(least).sum(),
+        }
+    }
+
+    /// The scores of a block's rows: `base`, and of each row its scale times the product of the query with
+    /// the levels of its code.
     ///
-    /// Each of the 32 terms of a product is rounded to a byte's unit, so it is off by
-    /// [`Tables::rounding`] at most.
+    /// Each table's term of a product is rounded to a byte's unit, so it is off by [`Tables::rounding`] at most.
     #[inline]
     pub fn score(
         &self,
-        block: &Block,
-        scales: &[[u8; 2]; ROWS],
+        codes: &[CodeBytes],
+        scales: &CodeScales,
         base: f32,
         scores: &mut [f32; ROWS],
     ) {
-        let (codes, _): (&[CodeBytes], _) = block.as_chunks::<ROWS>();
         let unit = CodeUnit { base, offset: self.offset, step: self.step };
-        score_codes(codes, &self.bytes, scales, &unit, scores);
+        score_codes(&codes[..self.bytes.len()], &self.bytes, scales, &unit, scores);
     }
 
     /// The most by which the bytes' rounding can move a product.
     pub fn rounding(&self) -> f32 {
-        TABLES as f32 / 2.0 * self.step
+        self.bytes.len() as f32 * self.step
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codes::product_two_bits;
+    use crate::codes::{product_one_bit, product_two_bits};
     use proptest::prelude::*;
 
     /// Products: scores with scales of 1.
-    fn scan(tables: &Tables, block: &Block) -> [f32; ROWS] {
+    fn scan(tables: &Tables, codes: &[Vec<u8>]) -> [f32; ROWS] {
+        let transposed: Vec<CodeBytes> =
+            (0..codes[0].len()).map(|j| std::array::from_fn(|row| codes[row][j])).collect();
         let mut scores = [0.0; ROWS];
-        tables.score(block, &[[0x80, 0x3f]; ROWS], 0.0, &mut scores);
+        tables.score(&transposed, &[[0x80, 0x3f]; ROWS], 0.0, &mut scores);
         scores
     }
 
-    fn codes() -> impl Strategy<Value = Vec<[u8; CODE_BYTES]>> {
-        prop::collection::vec(any::<[u8; CODE_BYTES]>(), ROWS)
+    fn codes(bytes: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(any::<u8>(), bytes), ROWS)
     }
 
     proptest! {
         #[test]
-        fn what_is_stored_is_loaded(codes in codes()) {
-            let mut block = [0; BLOCK_BYTES];
-            codes.iter().enumerate().for_each(|(row, code)| store(&mut block, row, code));
-            for (row, code) in codes.iter().enumerate() {
-                prop_assert_eq!(&load(&block, row), code);
+        fn a_scan_gives_the_products_of_codes_of_two_bits(
+            codes in codes(CODE_BYTES), query in prop::collection::vec(-3f32..3.0, LEADING),
+        ) {
+            let query: [f32; LEADING] = query.try_into().unwrap();
+            let tables = Tables::two_bits(&query);
+            for (code, found) in codes.iter().zip(scan(&tables, &codes)) {
+                let expected = product_two_bits(&query, code);
+                prop_assert!((found - expected).abs() <= tables.rounding() + 1e-3);
             }
         }
 
         #[test]
-        fn a_scan_gives_the_products_of_the_codes(
-            codes in codes(), query in prop::collection::vec(-3f32..3.0, LEADING),
+        fn a_scan_gives_the_products_of_codes_of_one_bit(
+            (query, codes) in (1usize..200).prop_flat_map(|length| (
+                prop::collection::vec(-3f32..3.0, length), codes(length.div_ceil(8)),
+            )),
         ) {
-            let mut block = [0; BLOCK_BYTES];
-            codes.iter().enumerate().for_each(|(row, code)| store(&mut block, row, code));
-            let query: [f32; LEADING] = query.try_into().unwrap();
-            let tables = Tables::new(&query);
-            let found = scan(&tables, &block);
-            for (code, found) in codes.iter().zip(found) {
-                let expected = product_two_bits(&query, code);
+            let tables = Tables::one_bit(&query);
+            for (code, found) in codes.iter().zip(scan(&tables, &codes)) {
+                let expected = product_one_bit(&query, code);
                 prop_assert!((found - expected).abs() <= tables.rounding() + 1e-3);
             }
         }
@@ -137,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_query_of_zeros_and_one_of_extremes() {
-        let block = [0b11_10_01_00; BLOCK_BYTES];
-        assert_eq!(scan(&Tables::new(&[0.0; LEADING]), &block), [0.0; ROWS]);
-        let full = [0xff; BLOCK_BYTES];
-        let found = scan(&Tables::new(&[2.0; LEADING]), &full);
+        let tables = Tables::two_bits(&[0.0; LEADING]);
+        assert_eq!(scan(&tables, &vec![vec![0b11_10_01_00; CODE_BYTES]; ROWS]), [0.0; ROWS]);
+        let tables = Tables::two_bits(&[2.0; LEADING]);
+        let found = scan(&tables, &vec![vec![0xff; CODE_BYTES]; ROWS]);
         assert!(found.iter().all(|product| (product - 192.0).abs() < 0.1), "{found:?}");
     }
 }

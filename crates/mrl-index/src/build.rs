@@ -1,28 +1,31 @@
 //! An index of many vectors at once: centres from a sample, then each row put to its list.
 //!
-//! Rows arrive in any order. Of each list the rows that do not fill a group yet are kept in memory; a full
-//! group is written at once. The chain of a list is so written from its far end: the last, partly filled
-//! group becomes the head, and a page is written once. Nothing is logged: whoever builds logs all pages at
-//! the end.
+//! Rows arrive in any order and are kept in memory, as codes, until there are enough of them: then each list's
+//! are arranged into blocks and written, page after page. The chain of a list is so written from its far end: the
+//! last, partly filled group becomes the head. Nothing is logged: whoever builds logs all pages at the end.
 
 use half::f16;
 use mrl_memory::OutOfMemory;
 
+use crate::arrange::arrange;
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::encode::{Encoder, Row, coarse_of, narrowed, widened};
-use crate::group::{self, Tid};
+use crate::encode::{Encoder, coarse_of, narrowed, widened};
+use crate::group::{self, Group, Tid};
 use crate::kmeans::{self, Rows};
 use crate::meta::{
     self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, NULLS, State, ZEROS,
 };
 use crate::page::{self, BODY_BYTES, Block, Body, Kind, ListId, NONE};
+use crate::rows::{self, Row};
+use crate::shape::Shape;
 use crate::store::PageStore;
+use crate::summary;
 use crate::workers::Workers;
 
 /// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, some
-/// 8 KB a list), fewer make a query score more rows.
-pub const ROWS_A_LIST: usize = 1250;
+/// 8 KB a list), fewer make a query score more summaries.
+pub const ROWS_A_LIST: usize = 1600;
 /// Leading dimensions by which rows are put into lists.
 const COARSE_DIMENSIONS: usize = 384;
 /// The most lists that an index has.
@@ -61,7 +64,7 @@ impl Plan {
 /// Writes an index without rows: one list, whose frame is zero.
 pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error> {
     let frames = vec![f16::ZERO; plan.dimensions];
-    Builder::new(store, plan, frames)?.finish()
+    Builder::new(store, plan, frames, 0)?.finish()
 }
 
 /// How many lists are best for so many rows.
@@ -115,13 +118,25 @@ pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> O
     Some(means)
 }
 
-/// Rows of a list that do not fill a group yet, and what has been written of it.
+/// A list that is being written.
 #[derive(Default)]
 struct Open {
+    /// Rows that wait to be put into blocks.
     rows: Vec<(Tid, Row)>,
+    /// The group that blocks go to.
+    group: Option<Box<OpenGroup>>,
     /// The group written last.
     last: Option<Block>,
     groups: usize,
+}
+
+/// A group of which some blocks have been written.
+struct OpenGroup {
+    body: Body,
+    blocks: usize,
+    /// The row page that is being filled, by its number in the group.
+    rows: (usize, Body),
+    copies: Option<(usize, Body)>,
 }
 
 /// Rows to which list and code have been found, without the list's lock.
@@ -136,17 +151,30 @@ pub struct Builder<'a, S: PageStore> {
     entries: Vec<Entry>,
     lists: Vec<Open>,
     references: [Vec<Tid>; 2],
+    /// Rows that wait, of all lists, and how many of them are kept at most.
+    waiting: usize,
+    most_waiting: usize,
 }
 
 impl<'a, S: PageStore> Builder<'a, S> {
-    /// Begins an index with a list for each frame, in an empty storage.
-    pub fn new(store: &'a S, plan: &Plan, frames: Vec<f16>) -> Result<Self, S::Error> {
+    /// Begins an index with a list for each frame, in an empty storage. The rows kept take about `memory`
+    /// bytes at most: the more of a list there are when its blocks are formed, the better these are.
+    pub fn new(
+        store: &'a S,
+        plan: &Plan,
+        frames: Vec<f16>,
+        memory: usize,
+    ) -> Result<Self, S::Error> {
+        /// What a row kept takes beside its record and copy.
+        const ROW_OVERHEAD: usize = 112;
         let meta = plan.meta();
         // The meta page is written at last; until then the index is one of no format.
         store.write(None, &[0; BODY_BYTES])?;
         let count = frames.len() / plan.dimensions;
         let lists = mrl_memory::collect((0..count).map(|_| Open::default()))?;
         let encoder = Encoder::new(&meta);
+        let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
+        let row = ROW_OVERHEAD + encoder.shape.record_bytes + copy;
         Ok(Self {
             store,
             meta,
@@ -155,6 +183,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
             entries: vec![],
             lists,
             references: Default::default(),
+            waiting: 0,
+            most_waiting: memory / row,
         })
     }
 
@@ -179,9 +209,14 @@ impl<'a, S: PageStore> Builder<'a, S> {
         for (tid, list, row) in rows {
             let index = (list - FIRST_LIST) as usize;
             mrl_memory::push(&mut self.lists[index].rows, (tid, row))?;
-            if self.lists[index].rows.len() == self.encoder.shape.group_rows {
-                self.write_group(index)?;
+            self.waiting += 1;
+        }
+        if self.waiting > self.most_waiting {
+            for index in 0..self.lists.len() {
+                self.store.check_interrupts()?;
+                self.form_blocks(index, false)?;
             }
+            self.waiting = self.lists.iter().map(|list| list.rows.len()).sum();
         }
         Ok(())
     }
@@ -191,53 +226,111 @@ impl<'a, S: PageStore> Builder<'a, S> {
         mrl_memory::push(&mut self.references[list as usize], tid)
     }
 
-    /// Bytes of memory that the rows kept take, roughly.
-    pub fn memory_bytes(&self) -> usize {
-        const ROW_OVERHEAD: usize = 160;
-        let row = ROW_OVERHEAD + self.encoder.shape.entry_bytes;
-        self.lists.iter().map(|list| list.rows.len() * row).sum()
+    /// Forms blocks of a list's waiting rows and writes them; but for the last time it keeps those that fill none.
+    fn form_blocks(&mut self, index: usize, last: bool) -> Result<(), S::Error> {
+        let mut rows = std::mem::take(&mut self.lists[index].rows);
+        if rows.len() < ROWS && !last {
+            self.lists[index].rows = rows;
+            return Ok(());
+        }
+        let records = rows.iter().map(|(_, row)| (&row.record[..], None));
+        let order = arrange(&self.encoder.shape, records)?;
+        for block in order.chunks(ROWS) {
+            if block.len() < ROWS && !last {
+                for place in block {
+                    let (tid, row) = &mut rows[*place as usize];
+                    let row = std::mem::replace(row, Row { record: vec![], copy: None });
+                    mrl_memory::push(&mut self.lists[index].rows, (*tid, row))?;
+                }
+                break;
+            }
+            let block = block.iter().map(|place| &rows[*place as usize]);
+            self.append(index, block)?;
+        }
+        Ok(())
     }
 
-    /// Writes the rows that a list has kept as its newest group.
-    fn write_group(&mut self, index: usize) -> Result<(), S::Error> {
-        let shape = &self.encoder.shape;
+    /// Writes a block behind the others of a list.
+    fn append<'r>(
+        &mut self,
+        index: usize,
+        rows: impl ExactSizeIterator<Item = &'r (Tid, Row)>,
+    ) -> Result<(), S::Error> {
         let list = FIRST_LIST + index as ListId;
-        let open = &mut self.lists[index];
-        let rows = std::mem::take(&mut open.rows);
-        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
-        group::format_group(&mut body, list, open.groups, shape);
-        page::set_next(&mut body, open.last.unwrap_or(NONE));
-        let mut page: Box<Body> = Box::new([0; BODY_BYTES]);
-        for (index, rows) in rows.chunks(shape.rows_on_page).enumerate() {
-            page::format(&mut page, Kind::Rows, list);
-            for (i, (tid, row)) in rows.iter().enumerate() {
-                group::store_entry(&mut page, i, row, *tid, shape);
-            }
-            group::set_row_page(&mut body, index, self.store.write(None, &page)?);
-        }
-        if shape.keeps_copies() {
-            for (index, rows) in rows.chunks(shape.copies_on_page).enumerate() {
-                page::format(&mut page, Kind::Copies, list);
-                for (i, (_, row)) in rows.iter().enumerate() {
-                    group::store_copy(&mut page, i, row.copy.as_deref().unwrap_or_default(), shape);
-                }
-                group::set_copy_page(&mut body, index, self.store.write(None, &page)?, shape);
-            }
-        }
-        for (slot, (_, row)) in rows.iter().enumerate() {
-            group::store_leading(&mut body, slot, &row.leading, list, shape);
-        }
-        let block = self.store.write(None, &body)?;
-        if rows.len().next_multiple_of(ROWS.min(shape.group_rows)) < shape.group_rows
-            || rows.len() < shape.group_rows
+        if self.lists[index]
+            .group
+            .as_ref()
+            .is_some_and(|group| group.blocks == self.encoder.shape.group_blocks)
         {
+            self.close_group(index)?;
+        }
+        let (store, shape) = (self.store, &self.encoder.shape);
+        let open = &mut self.lists[index];
+        let group = open.group.get_or_insert_with(|| {
+            let mut group = OpenGroup {
+                body: [0; BODY_BYTES],
+                blocks: 0,
+                rows: (0, [0; BODY_BYTES]),
+                copies: None,
+            };
+            group::format_group(&mut group.body, list, open.groups, shape);
+            page::set_next(&mut group.body, open.last.unwrap_or(NONE));
+            group::set_frame(&mut group.body, 0, list);
+            page::format(&mut group.rows.1, Kind::Rows, list);
+            Box::new(group)
+        });
+        let (block, count) = (group.blocks, rows.len());
+        let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
+        for (in_block, (tid, row)) in rows.enumerate() {
+            rows::store_row(&mut bytes, in_block, (*tid, 0), &row.record, shape);
+            if let Some(copy) = &row.copy {
+                group.put_copy(store, list, block * ROWS + in_block, copy, shape)?;
+            }
+        }
+        for segment in rows::segments(shape, block) {
+            if segment.page != group.rows.0 {
+                let full = store.write(None, &group.rows.1)?;
+                group::set_row_page(&mut group.body, group.rows.0, full);
+                page::format(&mut group.rows.1, Kind::Rows, list);
+                group.rows.0 = segment.page;
+            }
+            page::put(&mut group.rows.1, segment.offset, &bytes[segment.at..][..segment.bytes]);
+        }
+        group::set_first_live(&mut group.body, block, count, shape);
+        let live = Group { shape, body: &group.body }.summary(block).live();
+        let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], shape);
+        group::set_mean(&mut group.body, block, &mean, shape);
+        group.blocks += 1;
+        Ok(())
+    }
+
+    /// Writes a list's group as its newest.
+    fn close_group(&mut self, index: usize) -> Result<(), S::Error> {
+        let shape = &self.encoder.shape;
+        let open = &mut self.lists[index];
+        let Some(mut group) = open.group.take() else { return Ok(()) };
+        let rows = self.store.write(None, &group.rows.1)?;
+        group::set_row_page(&mut group.body, group.rows.0, rows);
+        if let Some((page, copies)) = group.copies.take() {
+            let copies = self.store.write(None, &copies)?;
+            group::set_copy_page(&mut group.body, page, copies, shape);
+        }
+        let written = self.write_group(group.body)?;
+        let open = &mut self.lists[index];
+        open.last = Some(written);
+        open.groups += 1;
+        Ok(())
+    }
+
+    fn write_group(&self, mut body: Body) -> Result<Block, S::Error> {
+        let block = self.store.write(None, &body)?;
+        let group = Group { shape: &self.encoder.shape, body: &body };
+        if group.rows() < self.encoder.shape.group_rows {
             // Only the head can have room: it names itself.
             group::set_open(&mut body, block);
             self.store.write(Some(block), &body)?;
         }
-        open.last = Some(block);
-        open.groups += 1;
-        Ok(())
+        Ok(block)
     }
 
     /// Writes what is left, the directory, and at last the meta page.
@@ -262,8 +355,16 @@ impl<'a, S: PageStore> Builder<'a, S> {
         }
         for index in 0..self.lists.len() {
             self.store.check_interrupts()?;
-            if !self.lists[index].rows.is_empty() || self.lists[index].groups == 0 {
-                self.write_group(index)?;
+            self.form_blocks(index, true)?;
+            self.close_group(index)?;
+            if self.lists[index].last.is_none() {
+                group::format_group(
+                    &mut body,
+                    FIRST_LIST + index as ListId,
+                    0,
+                    &self.encoder.shape,
+                );
+                self.lists[index].last = Some(self.write_group(*body)?);
             }
         }
         self.write_frames()?;
@@ -314,6 +415,33 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 }
 
+impl OpenGroup {
+    fn put_copy<S: PageStore>(
+        &mut self,
+        store: &S,
+        list: ListId,
+        slot: usize,
+        copy: &[u8],
+        shape: &Shape,
+    ) -> Result<(), S::Error> {
+        let page = slot / shape.copies_on_page;
+        if let Some((of, body)) = &self.copies
+            && *of != page
+        {
+            let full = store.write(None, body)?;
+            group::set_copy_page(&mut self.body, *of, full, shape);
+            self.copies = None;
+        }
+        let (_, body) = self.copies.get_or_insert_with(|| {
+            let mut body = [0; BODY_BYTES];
+            page::format(&mut body, Kind::Copies, list);
+            (page, body)
+        });
+        rows::store_copy(body, slot, copy, shape);
+        Ok(())
+    }
+}
+
 /// Finds lists and codes of vectors; shared by workers.
 pub struct Assigner {
     encoder: Encoder,
@@ -350,7 +478,7 @@ pub fn build<S: PageStore>(
     let workers = Workers::single();
     let frames = frames(plan, &sample, lists, &workers)
         .ok_or(OutOfMemory { bytes: size_of_val(&*sample) })?;
-    let mut builder = Builder::new(store, plan, frames)?;
+    let mut builder = Builder::new(store, plan, frames, usize::MAX)?;
     let assigner = builder.assigner()?;
     for (tid, vector) in vectors {
         builder.add(assigner.encode(&[*tid], vector)?)?;

@@ -1,14 +1,20 @@
 //! A list's chain of pages as a whole: all its rows read, written anew, its pages named and given back.
 
+use std::collections::HashMap;
+
+use half::f16;
+
+use crate::arrange::arrange;
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::encode::Row;
-use crate::group::{self, Group, RowEntry, Tid};
-use crate::insert::put_row;
-use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem, damaged};
+use crate::group::{self, Group, Tid};
+use crate::insert::{lock_block, put_copy, write_block};
+use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem};
 use crate::round::read_references;
-use crate::shape::Shape;
+use crate::rows::{self, Row, Rows};
+use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore, Steps};
+use crate::summary::{self, Offset};
 
 /// A row of a list, with all its TIDs.
 pub struct Member {
@@ -28,27 +34,25 @@ pub fn read_members<S: PageStore>(
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
     let mut references = read_references(store, list, newest)?;
     references.sort_unstable();
-    let mut members = Vec::new();
+    let (mut members, mut bytes) = (Vec::new(), Vec::new());
     let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         for index in 0..group.blocks() {
-            let rows = group.block(index);
-            let mut live = rows.live();
+            let summary = group.summary(index);
+            let mut live = summary.live();
+            if live == 0 {
+                continue;
+            }
+            rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
+            let stored = Rows::new(&bytes, shape);
             while live != 0 {
                 let in_block = live.trailing_zeros() as usize;
                 live &= live - 1;
                 let slot = index * ROWS + in_block;
-                if slot >= shape.group_rows {
-                    return Err(damaged(block, "a row lies beyond its group").into());
-                }
-                let row_block = group.row_page(slot / shape.rows_on_page);
-                let page = store.read(row_block)?;
-                page::expect(&page, row_block, Kind::Rows, list)?;
-                let entry = RowEntry::of(&page, slot, shape);
-                let mut tids = vec![entry.tid()];
+                let mut tids = vec![stored.tid(in_block)];
                 if let Some(number) = group.reference_number(slot) {
                     let first = references.partition_point(|(row, _)| *row < number);
                     let own = references[first..].iter().take_while(|(row, _)| *row == number);
@@ -56,19 +60,18 @@ pub fn read_members<S: PageStore>(
                         mrl_memory::push(&mut tids, *tid)?;
                     }
                 }
-                let code = entry.code().to_vec();
-                drop(page);
-                let copy = match shape.keeps_copies() {
-                    false => None,
-                    true => {
-                        let copy_block = group.copy_page(slot / shape.copies_on_page);
-                        let page = store.read(copy_block)?;
-                        page::expect(&page, copy_block, Kind::Copies, list)?;
-                        Some(group::copy_of(&page, slot, shape).to_vec())
+                let copy = match group.copy_block(slot) {
+                    _ if !shape.keeps_copies() => None,
+                    copies => {
+                        let page = store.read(copies)?;
+                        page::expect(&page, copies, Kind::Copies, list)?;
+                        Some(rows::copy_of(&page, slot, shape).to_vec())
                     }
                 };
-                let row = Row { leading: rows.leading(in_block), entry: code, copy };
-                mrl_memory::push(&mut members, Member { row, frame: rows.frame(), tids })?;
+                let place = usize::from(stored.frames()[in_block]);
+                let frame = group.frames().get(place).copied().unwrap_or(0);
+                let row = Row { record: stored.record(in_block), copy };
+                mrl_memory::push(&mut members, Member { row, frame, tids })?;
             }
         }
         block = page::next(&body);
@@ -76,136 +79,157 @@ pub fn read_members<S: PageStore>(
     Ok(members)
 }
 
-/// Writes a list's chain, unlinked; returns its head.
+/// Writes the chain of a list with this frame, unlinked; returns its head.
 pub fn write_list<S: PageStore>(
     store: &S,
-    shape: &Shape,
+    directory: &Directory,
     list: ListId,
+    frame: &[f16],
     mut members: Vec<Member>,
 ) -> Result<Block, S::Error> {
-    // A block has rows of one frame: together they fill blocks. (A stable sort would need memory.)
-    members.sort_unstable_by_key(|member| (member.frame, member.tids.first().copied()));
-    let mut references: Vec<(u16, Tid)> = Vec::new();
-    let mut rows = members
-        .into_iter()
-        .flat_map(|member| {
-            let Member { row, frame, tids } = member;
-            let mut tids = tids.into_iter();
-            tids.next().map(|tid| (row, frame, tid, tids))
-        })
-        .peekable();
-    let mut pending: Vec<(Row, ListId, Tid, std::vec::IntoIter<Tid>)> = Vec::new();
-    let (mut newest, mut ordinal) = (NONE, 0);
-    loop {
+    let shape = &directory.encoder.shape;
+    let mut offsets: HashMap<ListId, Offset> = HashMap::new();
+    for member in &members {
+        if !offsets.contains_key(&member.frame) {
+            let rows_frame = directory.frame(store, member.frame)?;
+            let offset = Offset::new(&directory.encoder, frame, &rows_frame);
+            mrl_memory::insert(&mut offsets, member.frame, offset)?;
+        }
+    }
+    let mut writer = ListWriter {
+        store,
+        shape,
+        list,
+        offsets: &offsets,
+        group: NONE,
+        groups: 0,
+        blocks: 0,
+        frames: vec![],
+        references: vec![],
+    };
+    writer.begin_group()?;
+    while !members.is_empty() {
+        // Rows whose references have no number any more: they become rows of their own.
+        let mut left: Vec<Member> = Vec::new();
+        let mut bytes = Vec::new();
         store.check_interrupts()?;
-        // One group: its page first, then row by row; each page is logged as often as it changes, so
-        // rows are put in by the pageful.
-        let mut change = store.change()?;
+        let rows = members.iter();
+        let rows = rows.map(|member| (&member.row.record[..], offsets.get(&member.frame)));
+        let order = arrange(shape, rows)?;
+        for block in order.chunks(ROWS) {
+            let block = block.iter().map(|place| &members[*place as usize]);
+            writer.write(block, &mut bytes, &mut left)?;
+        }
+        members = left;
+    }
+    link_references(store, list, writer.group, &writer.references)?;
+    Ok(writer.group)
+}
+
+/// A list that is being written where nobody sees it.
+struct ListWriter<'a, S: PageStore> {
+    store: &'a S,
+    shape: &'a Shape,
+    list: ListId,
+    /// From the list's frame to those of its rows.
+    offsets: &'a HashMap<ListId, Offset>,
+    /// The newest group; behind it are the others.
+    group: Block,
+    groups: usize,
+    /// Blocks of the newest group, and its frames.
+    blocks: usize,
+    frames: Vec<ListId>,
+    references: Vec<(u16, Tid)>,
+}
+
+impl<S: PageStore> ListWriter<'_, S> {
+    fn begin_group(&mut self) -> Result<(), S::Error> {
+        let mut change = self.store.change()?;
         let (place, block) = change.allocate()?;
-        group::format_group(change.body_mut(place), list, ordinal, shape);
-        page::set_next(change.body_mut(place), newest);
+        group::format_group(change.body_mut(place), self.list, self.groups, self.shape);
+        page::set_next(change.body_mut(place), self.group);
         group::set_open(change.body_mut(place), block);
         change.commit()?;
-        let mut slot = 0;
-        let mut last_frame = None;
-        let mut is_full = false;
-        while !pending.is_empty() || rows.peek().is_some() {
-            let mut change = store.change()?;
-            let place = change.lock(block)?;
-            let page_index = slot / shape.rows_on_page;
-            let mut pages = PagesOfRow::default();
-            while let Some((row, frame, tid, others)) = pending.pop().or_else(|| rows.next()) {
-                if last_frame != Some(frame) {
-                    slot = slot_after(slot);
-                    last_frame = Some(frame);
-                }
-                if slot >= shape.group_rows {
-                    is_full = true;
-                    pending.push((row, frame, tid, others));
-                    break;
-                }
-                if slot / shape.rows_on_page != page_index || !pages.has_room(slot, shape) {
-                    pending.push((row, frame, tid, others));
-                    break;
-                }
-                pages.put(&mut change, place, slot, tid, &row, frame, shape)?;
-                let number = u16::try_from(ordinal * shape.group_rows + slot);
-                for other in others {
-                    match number {
-                        Ok(number) => {
-                            mrl_memory::push(&mut references, (number, other))?;
-                            group::set_marks(change.body_mut(place), slot, true, true, shape);
-                        }
-                        Err(_) => {
-                            mrl_memory::reserve(&mut pending, 1)?;
-                            pending.insert(0, (row.clone(), frame, other, vec![].into_iter()));
-                            mrl_memory::check()?;
-                        }
+        (self.group, self.blocks) = (block, 0);
+        self.groups += 1;
+        self.frames.clear();
+        Ok(())
+    }
+
+    /// Writes a block; adds to `left` what has to come again.
+    fn write<'m>(
+        &mut self,
+        members: impl ExactSizeIterator<Item = &'m Member> + Clone,
+        bytes: &mut Vec<u8>,
+        left: &mut Vec<Member>,
+    ) -> Result<(), S::Error> {
+        self.store.check_interrupts()?;
+        self.add_frames(members.clone());
+        if self.blocks == self.shape.group_blocks || self.frames.len() > MOST_FRAMES {
+            self.begin_group()?;
+            self.add_frames(members.clone());
+        }
+        let (shape, index, count) = (self.shape, self.blocks, members.len());
+        bytes.clear();
+        mrl_memory::reserve(bytes, shape.block_bytes)?;
+        bytes.resize(shape.block_bytes, 0);
+        let mut referenced = 0u32;
+        for (in_block, member) in members.clone().enumerate() {
+            let slot = index * ROWS + in_block;
+            let Some((first, others)) = member.tids.split_first() else { continue };
+            let place = self.frames.iter().position(|frame| *frame == member.frame);
+            let head = (*first, place.unwrap_or(0) as u8);
+            rows::store_row(bytes, in_block, head, &member.row.record, shape);
+            let number = u16::try_from((self.groups - 1) * shape.group_rows + slot);
+            for other in others {
+                match number {
+                    Ok(number) => {
+                        mrl_memory::push(&mut self.references, (number, *other))?;
+                        referenced |= 1 << in_block;
+                    }
+                    Err(_) => {
+                        let (row, frame) = (member.row.clone(), member.frame);
+                        let again = Member { row, frame, tids: vec![*other] };
+                        mrl_memory::push(left, again)?;
+                        mrl_memory::check()?;
                     }
                 }
-                slot += 1;
             }
-            change.commit()?;
-            if is_full {
-                break;
-            }
-        }
-        newest = block;
-        ordinal += 1;
-        if pending.is_empty() && rows.peek().is_none() {
-            break;
-        }
-    }
-    link_references(store, list, newest, &references)?;
-    Ok(newest)
-}
-
-/// The first slot of the next block, unless a block begins here.
-fn slot_after(slot: usize) -> usize {
-    slot.next_multiple_of(ROWS)
-}
-
-/// The pages of a group that one change has already taken.
-#[derive(Default)]
-struct PagesOfRow {
-    rows: Option<usize>,
-    copies: Option<(usize, usize)>,
-}
-
-impl PagesOfRow {
-    /// Whether a row's pages are among those of this change, or may still come in.
-    fn has_room(&self, slot: usize, shape: &Shape) -> bool {
-        !shape.keeps_copies()
-            || self.copies.is_none_or(|(index, _)| index == slot / shape.copies_on_page)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn put<C: Change>(
-        &mut self,
-        change: &mut C,
-        place: usize,
-        slot: usize,
-        tid: Tid,
-        row: &Row,
-        frame: ListId,
-        shape: &Shape,
-    ) -> Result<(), C::Error> {
-        match self.rows {
-            None => {
-                put_row(change, place, slot, tid, row, frame, shape)?;
-                // The group's page is the first of the change, so these are the next two.
-                self.rows = Some(place + 1);
-                self.copies = row.copy.is_some().then(|| (slot / shape.copies_on_page, place + 2));
-            }
-            Some(rows) => {
-                group::store_leading(change.body_mut(place), slot, &row.leading, frame, shape);
-                group::store_entry(change.body_mut(rows), slot, row, tid, shape);
-                if let (Some((_, copies)), Some(copy)) = (self.copies, &row.copy) {
-                    group::store_copy(change.body_mut(copies), slot, copy, shape);
-                }
+            if shape.keeps_copies() {
+                let mut change = self.store.change()?;
+                let place = change.lock(self.group)?;
+                put_copy(&mut change, place, slot, &member.row, shape)?;
+                change.commit()?;
             }
         }
+        let mut change = self.store.change()?;
+        let place = change.lock(self.group)?;
+        let pages = lock_block(&mut change, place, index, shape)?;
+        write_block(&mut change, &pages, index, bytes, shape);
+        let body = change.body_mut(place);
+        group::set_first_live(body, index, count, shape);
+        for in_block in (0..count).filter(|row| referenced >> row & 1 == 1) {
+            group::set_marks(body, index * ROWS + in_block, true, true, shape);
+        }
+        for (place, frame) in self.frames.iter().enumerate() {
+            group::set_frame(body, place as u8, *frame);
+        }
+        let live = Group { shape, body }.summary(index).live();
+        let offsets = self.frames.iter().map(|frame| self.offsets.get(frame));
+        let offsets: Vec<_> = mrl_memory::collect(offsets)?;
+        let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, shape);
+        group::set_mean(body, index, &mean, shape);
+        change.commit()?;
+        self.blocks += 1;
         Ok(())
+    }
+
+    fn add_frames<'m>(&mut self, members: impl Iterator<Item = &'m Member>) {
+        for member in members {
+            if !self.frames.contains(&member.frame) {
+                self.frames.push(member.frame);
+            }
+        }
     }
 }
 
@@ -269,9 +293,7 @@ pub fn pages_of<S: PageStore>(
             references = group.references();
         }
         mrl_memory::push(&mut pages, block)?;
-        let others = (0..shape.row_pages).map(|i| group.row_page(i));
-        let others = others.chain((0..shape.copy_pages).map(|i| group.copy_page(i)));
-        for other in others.filter(|other| *other != NONE) {
+        for other in group.other_pages() {
             mrl_memory::push(&mut pages, other)?;
         }
         block = page::next(&body);

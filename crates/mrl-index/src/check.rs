@@ -6,10 +6,11 @@ use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::{Group, References, RowEntry, Tid, wide};
+use crate::group::{Group, References, Tid, wide};
 use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE};
 use crate::round::read_references;
+use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
 
 /// What an index consists of.
@@ -24,7 +25,7 @@ pub struct Info {
     pub references: u64,
     pub nulls: u64,
     pub zeros: u64,
-    /// Slots of groups, in use or not.
+    /// Slots of blocks, in use or not.
     pub slots: u64,
     pub smallest_list: u64,
     pub largest_list: u64,
@@ -116,41 +117,49 @@ impl<S: PageStore> Check<'_, S> {
             if groups.insert(group.ordinal(), block).is_some() {
                 self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
             }
-            let pages = (0..shape.row_pages).map(|i| group.row_page(i));
-            let pages = pages.chain((0..shape.copy_pages).map(|i| group.copy_page(i)));
-            for other in pages.filter(|other| *other != NONE).collect::<Vec<_>>() {
+            for other in group.other_pages().collect::<Vec<_>>() {
                 self.page(other)?;
             }
-            for slot in 0..group.rows() {
-                let rows = group.block(slot / ROWS);
+            let mut bytes = Vec::new();
+            for slot in 0..group.blocks() * ROWS {
+                let summary = group.summary(slot / ROWS);
                 let bit = |word: u32| word >> (slot % ROWS) & 1 == 1;
-                if !bit(rows.live()) {
+                if summary.live() == 0 {
                     continue;
                 }
-                let frame = rows.frame();
-                if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
-                    self.problem(format!("block {block} names list {frame} as a frame"))?;
+                if slot % ROWS == 0 {
+                    let page = |page| group.row_page(page);
+                    rows::read_block(self.store, &shape, list, slot / ROWS, page, &mut bytes)?;
+                    let (scales, _) = summary.code();
+                    let mut numbers = scales.iter().map(|scale| wide(*scale));
+                    if !summary.term().is_finite() || !numbers.all(f32::is_finite) {
+                        self.problem(format!("block {block}, row {slot}: the mean is no number"))?;
+                    }
                 }
-                if !wide(rows.scales()[slot % ROWS]).is_finite()
-                    || !wide(rows.terms()[slot % ROWS]).is_finite()
-                {
+                if !bit(summary.live()) {
+                    continue;
+                }
+                let rows = Rows::new(&bytes, &shape);
+                let mut numbers =
+                    (0..shape.layers.count()).map(|layer| wide(rows.scales(layer)[slot % ROWS]));
+                if !wide(rows.terms()[slot % ROWS]).is_finite() || !numbers.all(f32::is_finite) {
                     self.problem(format!("block {block}, row {slot}: a factor is no number"))?;
                 }
-                let row_block = group.row_page(slot / shape.rows_on_page);
-                let tid = {
-                    let page = self.store.read(row_block)?;
-                    page::expect(&page, row_block, Kind::Rows, list)?;
-                    RowEntry::of(&page, slot, &shape).tid()
-                };
+                let place = usize::from(rows.frames()[slot % ROWS]);
+                let frame = group.frames().get(place).copied().unwrap_or(0);
+                if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
+                    self.problem(format!("block {block}, row {slot}: its frame is list {frame}"))?;
+                }
+                let tid = rows.tid(slot % ROWS);
                 if shape.keeps_copies() {
-                    let copy_block = group.copy_page(slot / shape.copies_on_page);
+                    let copy_block = group.copy_block(slot);
                     page::expect(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
                 }
                 if is_live {
                     self.tid(tid, list, visit)?;
                 }
                 if let Some(number) = group.reference_number(slot)
-                    && bit(rows.referenced())
+                    && bit(summary.referenced())
                 {
                     marked.insert(number, tid);
                 }
@@ -241,7 +250,7 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
                     let body = store.read(block)?;
                     let group = Group::new(&body, block, list, shape)?;
                     rows += group.live_rows() as u64;
-                    info.slots += shape.group_rows as u64;
+                    info.slots += (group.blocks() * ROWS) as u64;
                     block = page::next(&body);
                 }
                 info.rows += rows;

@@ -3,22 +3,12 @@
 use half::f16;
 use mrl_kernels as kernels;
 
-use crate::block::CODE_BYTES;
 use crate::codec::Codec;
 use crate::codes::LEVELS;
-use crate::group::{Leading, RowEntry, narrow, wide};
+use crate::group::{narrow, wide};
 use crate::meta::{Meta, Metric};
-use crate::shape::Shape;
-
-/// A row without its TID, as its pages keep it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    pub leading: Leading,
-    /// What follows the TID on the row page.
-    pub entry: Vec<u8>,
-    /// The vector's halfs, where the index keeps copies.
-    pub copy: Option<Vec<u8>>,
-}
+use crate::rows::Row;
+use crate::shape::{HEAD_BYTES, Shape};
 
 /// What encodes the vectors of one index.
 #[derive(Debug, Clone)]
@@ -55,47 +45,51 @@ impl Encoder {
             let prefix = kernels::squared_norm(&vector[..layers.range(border).end]);
             (f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0).round() as u8
         };
-        let mut leading_code = [0; CODE_BYTES];
-        leading_code[..code.layer(0).bytes.len()].copy_from_slice(&code.layer(0).bytes);
-        let later = 1..layers.count();
-        let scales = later.clone().flat_map(|layer| narrow(code.layer(layer).factors.scale));
-        let codes = later.flat_map(|layer| code.layer(layer).bytes.iter().copied());
-        Row {
-            leading: Leading {
-                code: leading_code,
-                scale: narrow(code.layer(0).factors.scale),
-                term: narrow(term as f32),
-                shares: (0..self.shape.inner_borders()).map(share).collect(),
-            },
-            entry: scales.chain(codes).collect(),
-            copy: self
-                .shape
-                .keeps_copies()
-                .then(|| vector.iter().flat_map(|half| half.to_le_bytes()).collect()),
+        let mut record = Vec::with_capacity(self.shape.record_bytes);
+        for layer in 0..layers.count() {
+            let code = code.layer(layer);
+            let end = record.len() + self.shape.code_bytes(layer);
+            record.extend_from_slice(&code.bytes);
+            record.resize(end, 0);
+            record.extend(narrow(code.factors.scale));
+        }
+        record.extend(narrow(term as f32));
+        record.extend((0..self.shape.inner_borders()).map(share));
+        let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
+        Row { record, copy: self.shape.keeps_copies().then(copy) }
+    }
+
+    /// The best guess at what is encoded, layer after layer, still rotated; `piece` takes each layer's.
+    pub fn decode_rotated(shape: &Shape, record: &[u8], mut piece: impl FnMut(usize, Vec<f32>)) {
+        for layer in 0..shape.layers.count() {
+            let code = &record[shape.codes_at(layer) - HEAD_BYTES..];
+            let end = shape.code_bytes(layer);
+            let scale = wide([code[end], code[end + 1]]);
+            let components = 0..shape.layers.range(layer).len();
+            piece(
+                layer,
+                match layer {
+                    0 => {
+                        let level =
+                            |i: usize| LEVELS[usize::from(code[i / 4] >> (2 * (i % 4)) & 3)];
+                        components.map(|i| scale * level(i)).collect()
+                    }
+                    _ => {
+                        let is_set = |i: usize| code[i / 8] & 0x80 >> (i % 8) != 0;
+                        components.map(|i| if is_set(i) { scale } else { -scale }).collect()
+                    }
+                },
+            );
         }
     }
 
     /// About the vector that a row stands for: its frame and the best guess at the rest.
-    pub fn decode(&self, leading: &Leading, entry: RowEntry, frame: &[f16]) -> Vec<f32> {
-        let layers = &self.shape.layers;
-        let mut vector = vec![0.0; layers.dimensions()];
-        let mut code = &entry.code()[2 * (layers.count() - 1)..];
-        for layer in 0..layers.count() {
-            let piece = &mut vector[layers.range(layer)];
-            if layer == 0 {
-                let scale = wide(leading.scale);
-                for (i, x) in piece.iter_mut().enumerate() {
-                    *x = scale * LEVELS[usize::from(leading.code[i / 4] >> (2 * (i % 4)) & 3)];
-                }
-            } else {
-                let scale = entry.scale(layer);
-                for (i, x) in piece.iter_mut().enumerate() {
-                    *x = if code[i / 8] & 0x80 >> (i % 8) != 0 { scale } else { -scale };
-                }
-                code = &code[layers.code_bytes(layer)..];
-            }
-            self.codec.rotate_back(layer, piece);
-        }
+    pub fn decode(&self, record: &[u8], frame: &[f16]) -> Vec<f32> {
+        let mut vector = Vec::with_capacity(self.shape.dimensions);
+        Self::decode_rotated(&self.shape, record, |layer, mut piece| {
+            self.codec.rotate_back(layer, &mut piece);
+            vector.extend(piece);
+        });
         vector.iter_mut().zip(frame).for_each(|(x, centre)| *x += centre.to_f32());
         vector
     }

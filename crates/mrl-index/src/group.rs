@@ -1,6 +1,15 @@
-//! Groups of rows on their pages (drawn in [`crate::shape`]), and pages of references.
+//! Groups of blocks on their pages (drawn in [`crate::shape`]), and pages of references.
 //!
 //! ```text
+//! a summary         of a block of 32 rows, on its group's page:
+//!                   u32  live: bit r is 1 where row r is there
+//!                   u32  referenced: bit r is 1 where there may be references to row r
+//!                   then of the rows' mean (module `summary`):
+//!                   u16  term
+//!                   u8   × borders between layers: shares
+//!                   u16  × layers: scales of its code
+//!                   one-bit codes of all layers
+//!
 //! REFERENCES page   offset 16  u32  next page of references with room, NONE   (a stack)
 //!                   offset 20  u16  references
 //!                   offset 24       references, 8 bytes each: TID, u16 row
@@ -11,22 +20,16 @@
 
 use half::bf16;
 
-use crate::block::{self, BLOCK_BYTES, Block as Codes, ROWS};
+use crate::block::ROWS;
 use crate::codes::Factors;
-use crate::encode::Row;
 use crate::page::{
-    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, TAG_BYTES, damaged, get_u16,
-    get_u32, put,
+    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, damaged, get_u16, get_u32, put,
 };
-use crate::shape::{GROUP_POINTERS, Shape, TID_BYTES};
+use crate::rows::{get_tid, put_tid};
+use crate::shape::{GROUP_FRAMES, GROUP_POINTERS, MOST_FRAMES, Shape, TID_BYTES};
 
 /// A heap tuple's address: block · 65,536 + offset.
 pub type Tid = u64;
-
-/// The bits of a block that stand for slots below `rows`.
-pub const fn mask_below(rows: usize) -> u32 {
-    if rows >= ROWS { u32::MAX } else { (1 << rows) - 1 }
-}
 
 /// A group's page, checked.
 #[derive(Clone, Copy)]
@@ -79,6 +82,17 @@ impl<'a> Group<'a> {
         get_u32(self.body, 32)
     }
 
+    /// The lists whose centres are frames of the group's rows; the rest of them 0.
+    pub fn frames(&self) -> [ListId; MOST_FRAMES] {
+        std::array::from_fn(|place| get_u32(self.body, GROUP_FRAMES + 4 * place))
+    }
+
+    /// The place of a frame among the group's, or the one that it may take.
+    pub fn frame_place(&self, frame: ListId) -> Option<u8> {
+        let place = self.frames().iter().position(|of| *of == frame || *of == 0);
+        place.map(|place| place as u8)
+    }
+
     pub fn row_page(&self, index: usize) -> Block {
         get_u32(self.body, GROUP_POINTERS + 4 * index)
     }
@@ -87,17 +101,33 @@ impl<'a> Group<'a> {
         get_u32(self.body, GROUP_POINTERS + 4 * (self.shape.row_pages + index))
     }
 
+    /// Where a row's vector is kept; [`NONE`] where the index keeps none.
+    pub fn copy_block(&self, slot: usize) -> Block {
+        match self.shape.keeps_copies() {
+            true => self.copy_page(slot / self.shape.copies_on_page),
+            false => NONE,
+        }
+    }
+
+    /// All pages of the group but its own.
+    pub fn other_pages(&self) -> impl Iterator<Item = Block> + use<'a> {
+        let (body, count) = (self.body, self.shape.row_pages + self.shape.copy_pages);
+        let pages = (0..count).map(move |i| get_u32(body, GROUP_POINTERS + 4 * i));
+        pages.filter(|page| *page != NONE)
+    }
+
+    /// Blocks that have been used.
     #[inline]
     pub fn blocks(&self) -> usize {
         self.rows().div_ceil(ROWS)
     }
 
-    /// A block of 32 rows.
+    /// What a block of 32 rows is about.
     #[inline]
-    pub fn block(&self, index: usize) -> RowBlock<'a> {
-        let start = self.shape.first_block + index * self.shape.block_bytes;
-        RowBlock {
-            bytes: &self.body[start..start + self.shape.block_bytes],
+    pub fn summary(&self, index: usize) -> Summary<'a> {
+        let start = self.shape.first_summary + index * self.shape.summary_bytes;
+        Summary {
+            bytes: &self.body[start..start + self.shape.summary_bytes],
             borders: self.shape.inner_borders(),
         }
     }
@@ -107,107 +137,50 @@ impl<'a> Group<'a> {
         u16::try_from(self.ordinal() * self.shape.group_rows + slot).ok()
     }
 
-    /// A slot that a row with this frame may take: a dead one of a block of that frame or of a block
-    /// without live rows, else the first of the unused, from a new block on where the frame is another.
-    pub fn free_slot(&self, frame: ListId) -> Option<usize> {
-        let (used, all) = (self.rows(), self.shape.group_rows);
-        for index in 0..self.blocks() {
-            let block = self.block(index);
-            let dead = !block.live() & mask_below(all - index * ROWS);
-            if dead != 0 && (block.frame() == frame || block.live() == 0) {
-                let slot = index * ROWS + dead.trailing_zeros() as usize;
-                return Some(slot);
-            }
-        }
-        let next = used.next_multiple_of(ROWS);
-        (next < all).then_some(next)
-    }
-
     pub fn live_rows(&self) -> usize {
-        (0..self.blocks()).map(|index| self.block(index).live().count_ones() as usize).sum()
+        (0..self.blocks()).map(|index| self.summary(index).live().count_ones() as usize).sum()
     }
 }
 
-/// 32 rows of a group's page.
+/// What a group's page has of 32 rows.
 #[derive(Clone, Copy)]
-pub struct RowBlock<'a> {
+pub struct Summary<'a> {
     bytes: &'a [u8],
     borders: usize,
 }
 
-const SCALES: usize = BLOCK_BYTES;
-const TERMS: usize = SCALES + 2 * ROWS;
-const SHARES: usize = TERMS + 2 * ROWS;
+const TERM: usize = 8;
+const SHARES: usize = TERM + 2;
 
-/// Bytes of a block that every scan reads.
-pub const SCANNED_BYTES: usize = TERMS;
-
-impl<'a> RowBlock<'a> {
-    /// Asks for the memory that a scan will read.
-    #[inline]
-    pub fn expect(&self) {
-        mrl_kernels::prefetch(self.bytes.as_ptr(), SCANNED_BYTES);
-    }
-
-    #[inline]
-    pub fn codes(&self) -> &'a Codes {
-        self.bytes.first_chunk().unwrap_or(&[0; BLOCK_BYTES])
-    }
-
-    #[inline]
-    pub fn scales(&self) -> &'a [[u8; 2]; ROWS] {
-        self.bytes[SCALES..TERMS].as_chunks().0.first_chunk().unwrap_or(&[[0; 2]; ROWS])
-    }
-
-    #[inline]
-    pub fn terms(&self) -> &'a [[u8; 2]] {
-        self.bytes[TERMS..SHARES].as_chunks().0
-    }
-
-    /// The prefixes' shares at an inner border.
-    #[inline]
-    pub fn shares(&self, border: usize) -> &'a [u8] {
-        &self.bytes[SHARES + border * ROWS..][..ROWS]
-    }
-
-    #[inline]
-    fn tail(&self) -> usize {
-        SHARES + self.borders * ROWS
-    }
-
-    #[inline]
-    pub fn frame(&self) -> ListId {
-        get_u32(self.bytes, self.tail())
-    }
-
+impl<'a> Summary<'a> {
     #[inline]
     pub fn live(&self) -> u32 {
-        get_u32(self.bytes, self.tail() + 4)
+        get_u32(self.bytes, 0)
     }
 
     #[inline]
     pub fn referenced(&self) -> u32 {
-        get_u32(self.bytes, self.tail() + 8)
+        get_u32(self.bytes, 4)
     }
 
-    /// Everything that this page has of a row.
-    pub fn leading(&self, row: usize) -> Leading {
-        Leading {
-            code: block::load(self.codes(), row),
-            scale: self.scales()[row],
-            term: self.terms()[row],
-            shares: (0..self.borders).map(|border| self.shares(border)[row]).collect(),
-        }
+    /// The mean of the rows' terms.
+    #[inline]
+    pub fn term(&self) -> f32 {
+        wide([self.bytes[TERM], self.bytes[TERM + 1]])
     }
-}
 
-/// What a group's page has of one row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leading {
-    pub code: [u8; block::CODE_BYTES],
-    pub scale: [u8; 2],
-    pub term: [u8; 2],
-    pub shares: Vec<u8>,
+    /// The mean of the prefixes' shares at an inner border.
+    #[inline]
+    pub fn share(&self, border: usize) -> u8 {
+        self.bytes[SHARES + border]
+    }
+
+    /// The scales of the mean's code, bfloat16s, and the code.
+    #[inline]
+    pub fn code(&self) -> (&'a [[u8; 2]], &'a [u8]) {
+        let (scales, code) = self.bytes[SHARES + self.borders..].split_at(2 * (self.borders + 1));
+        (scales.as_chunks().0, code)
+    }
 }
 
 /// A number of the form of scales and terms.
@@ -252,29 +225,23 @@ pub fn set_copy_page(body: &mut Body, index: usize, block: Block, shape: &Shape)
     put(body, GROUP_POINTERS + 4 * (shape.row_pages + index), &block.to_le_bytes());
 }
 
-/// Writes what a group's page has of a row, and marks the row as live.
-pub fn store_leading(body: &mut Body, slot: usize, row: &Leading, frame: ListId, shape: &Shape) {
-    let start = shape.first_block + slot / ROWS * shape.block_bytes;
-    let (bytes, row_index) = (&mut body[start..start + shape.block_bytes], slot % ROWS);
-    if let Some(codes) = bytes.first_chunk_mut::<BLOCK_BYTES>() {
-        block::store(codes, row_index, &row.code);
-    }
-    put(bytes, SCALES + 2 * row_index, &row.scale);
-    put(bytes, TERMS + 2 * row_index, &row.term);
-    for (border, share) in row.shares.iter().enumerate() {
-        bytes[SHARES + border * ROWS + row_index] = *share;
-    }
-    put(bytes, SHARES + shape.inner_borders() * ROWS, &frame.to_le_bytes());
-    set_marks(body, slot, true, false, shape);
-    let used = (slot + 1).max(get_u16(body, 18).into());
-    put(body, 18, &(used as u16).to_le_bytes());
+fn summary_start(index: usize, shape: &Shape) -> usize {
+    shape.first_summary + index * shape.summary_bytes
+}
+
+/// Writes what is known of a block's mean: all of a summary behind its marks.
+pub fn set_mean(body: &mut Body, index: usize, mean: &[u8], shape: &Shape) {
+    put(body, summary_start(index, shape) + TERM, mean);
+}
+
+pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {
+    put(body, GROUP_FRAMES + 4 * usize::from(place), &frame.to_le_bytes());
 }
 
 /// Marks a row as there or not, and as one with references or without.
 pub fn set_marks(body: &mut Body, slot: usize, live: bool, referenced: bool, shape: &Shape) {
-    let start = shape.first_block + slot / ROWS * shape.block_bytes;
-    let marks = start + SHARES + shape.inner_borders() * ROWS + 4;
-    for (offset, set) in [(marks, live), (marks + 4, referenced)] {
+    let start = summary_start(slot / ROWS, shape);
+    for (offset, set) in [(start, live), (start + 4, referenced)] {
         let bit = 1 << (slot % ROWS);
         let word = get_u32(body, offset);
         let word = if set { word | bit } else { word & !bit };
@@ -282,63 +249,18 @@ pub fn set_marks(body: &mut Body, slot: usize, live: bool, referenced: bool, sha
     }
 }
 
-/// A row's place on its row page.
-#[inline]
-pub fn entry_offset(slot: usize, shape: &Shape) -> usize {
-    TAG_BYTES + slot % shape.rows_on_page * shape.entry_bytes
-}
-
-/// A row's part of a row page: TID, scales, codes.
-#[derive(Clone, Copy)]
-pub struct RowEntry<'a>(pub &'a [u8]);
-
-impl<'a> RowEntry<'a> {
-    #[inline]
-    pub fn of(body: &'a Body, slot: usize, shape: &Shape) -> Self {
-        Self(&body[entry_offset(slot, shape)..][..shape.entry_bytes])
+/// Marks the first rows of a block as there.
+pub fn set_first_live(body: &mut Body, index: usize, rows: usize, shape: &Shape) {
+    for row in 0..rows {
+        set_marks(body, index * ROWS + row, true, false, shape);
     }
-
-    #[inline]
-    pub fn tid(&self) -> Tid {
-        get_tid(self.0)
-    }
-
-    /// The scale of a later layer, 1 being the first.
-    #[inline]
-    pub fn scale(&self, layer: usize) -> f32 {
-        wide([self.0[TID_BYTES + 2 * (layer - 1)], self.0[TID_BYTES + 2 * layer - 1]])
-    }
-
-    /// All but the TID.
-    #[inline]
-    pub fn code(&self) -> &'a [u8] {
-        &self.0[TID_BYTES..]
-    }
+    set_used(body, index * ROWS + rows);
 }
 
-#[inline]
-pub fn get_tid(bytes: &[u8]) -> Tid {
-    u64::from(get_u32(bytes, 0)) << 16 | u64::from(get_u16(bytes, 4))
-}
-
-pub fn put_tid(bytes: &mut [u8], offset: usize, tid: Tid) {
-    put(bytes, offset, &((tid >> 16) as u32).to_le_bytes());
-    put(bytes, offset + 4, &(tid as u16).to_le_bytes());
-}
-
-pub fn store_entry(body: &mut Body, slot: usize, row: &Row, tid: Tid, shape: &Shape) {
-    let offset = entry_offset(slot, shape);
-    put_tid(body, offset, tid);
-    put(body, offset + TID_BYTES, &row.entry);
-}
-
-pub fn store_copy(body: &mut Body, slot: usize, copy: &[u8], shape: &Shape) {
-    put(body, TAG_BYTES + slot % shape.copies_on_page * 2 * shape.dimensions, copy);
-}
-
-/// A copy's bytes on its page.
-pub fn copy_of<'a>(body: &'a Body, slot: usize, shape: &Shape) -> &'a [u8] {
-    &body[TAG_BYTES + slot % shape.copies_on_page * 2 * shape.dimensions..][..2 * shape.dimensions]
+/// Tells that slots below this one have been used.
+pub fn set_used(body: &mut Body, slots: usize) {
+    let used = slots.max(get_u16(body, 18).into());
+    put(body, 18, &(used as u16).to_le_bytes());
 }
 
 /// The estimate's factors that a scale stands for: the error follows from it, because the angle

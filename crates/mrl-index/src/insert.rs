@@ -6,17 +6,21 @@
 
 use half::f16;
 
+use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::encode::Row;
-use crate::group::{self, Group, References, RowEntry, Tid};
+use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, META_BLOCK, Metric, NULLS, State, ZEROS};
-use crate::page::{self, Block, Body, Kind, ListId, NONE, damaged};
-use crate::shape::Shape;
+use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::query::Query;
+use crate::rows::{self, Row, Rows};
+use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, ListLock, PageStore, Steps};
+use crate::summary::{self, Offset};
 
-/// Groups of a list that is due to be split: 2,496 rows of 384 dimensions. A grown index so has a recall
-/// .005 to .01 above a fresh one's and takes 1.3 times as long; with 7 it is .006 to .014 below and takes 1.25 times.
-pub const GROUPS_BEFORE_SPLIT: usize = 8;
+/// Slots of a list that is due to be split.
+pub const SLOTS_BEFORE_SPLIT: usize = 2304;
+/// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
+const OPEN_BLOCKS: usize = 12;
 
 /// What an insert found.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,13 +88,16 @@ pub fn insert<S: PageStore>(
         }
     }
     let row = directory.encoder.row(vector, &directory.frame(store, nearest)?);
-    let _lock = store.lock_list(nearest, ListLock::Shared)?;
+    let shape = &directory.encoder.shape;
+    // Where a row's pages don't fit one change, nobody else may take the slot between two.
+    let lock = if shape.row_fits_a_change() { ListLock::Shared } else { ListLock::Exclusive };
+    let _lock = store.lock_list(nearest, lock)?;
     if !is_live(store, directory, nearest)? {
         return Ok(Inserted::Stale);
     }
-    let groups = add_row(store, directory, nearest, tid, &row)?;
+    let slots = add_row(store, directory, nearest, tid, vector, &row)?;
     let patience = directory.entries[nearest as usize].patience.min(16);
-    let full = groups > GROUPS_BEFORE_SPLIT << patience;
+    let full = slots > SLOTS_BEFORE_SPLIT << patience;
     Ok(if full { Inserted::Full(nearest) } else { Inserted::Done })
 }
 
@@ -104,17 +111,21 @@ pub fn is_live<S: PageStore>(
     Ok(Entry::read(&*store.read(block)?, block, list)?.state == State::Live)
 }
 
-/// Puts a row into a free slot; returns, where the list had to grow, how many groups it has now, else 0.
+/// Puts a row into a free slot; returns, where a block was begun for it, how many slots the list has used.
 fn add_row<S: PageStore>(
     store: &S,
     directory: &Directory,
     list: ListId,
     tid: Tid,
+    vector: &[f16],
     row: &Row,
 ) -> Result<usize, S::Error> {
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
-    let (mut groups, mut popped) = (0, 0);
+    // The vector asks for the block that a scan for it would look into first.
+    let query = Query::new(&directory.encoder, vector);
+    let base = query.base(&directory.frame(store, list)?);
+    let mut popped = 0;
     loop {
         store.check_interrupts()?;
         let target = {
@@ -125,10 +136,19 @@ fn add_row<S: PageStore>(
             let mut change = store.change()?;
             let place = change.lock(target)?;
             let group = Group::new(change.body(place), target, list, shape)?;
-            if let Some(slot) = group.free_slot(list) {
-                put_row(&mut change, place, slot, tid, row, list, shape)?;
+            if let Some((slot, is_first)) = free_slot(group, list, &query, base) {
+                let slots = group.ordinal() * shape.group_rows + slot + 1;
+                if !shape.row_fits_a_change() {
+                    put_copy(&mut change, place, slot, row, shape)?;
+                    change.commit()?;
+                    change = store.change()?;
+                    change.lock(target)?;
+                } else {
+                    put_copy(&mut change, place, slot, row, shape)?;
+                }
+                put_row(store, directory, &mut change, place, slot, tid, row)?;
                 change.commit()?;
-                return Ok(groups);
+                return Ok(if is_first { slots } else { 0 });
             }
             let next_open = group.next_open();
             drop(change);
@@ -142,7 +162,35 @@ fn add_row<S: PageStore>(
                 continue;
             }
         }
-        groups = grow(store, shape, list, head, target)?.unwrap_or(groups);
+        grow(store, shape, list, head, target)?;
+    }
+}
+
+/// A slot that a row with this frame may take, and whether it is the first of its block: in the block
+/// with room that the row lies nearest to, once enough blocks have some; before, in a new one.
+fn free_slot(group: Group, frame: ListId, query: &Query, base: f32) -> Option<(usize, bool)> {
+    group.frame_place(frame)?;
+    let (mut nearest, mut open, mut empty) = (None, 0, None);
+    for index in 0..group.blocks() {
+        let summary = group.summary(index);
+        let live = summary.live();
+        if live == 0 {
+            empty = empty.or(Some(index));
+        } else if live != u32::MAX {
+            open += 1;
+            let score = query.score_summary(summary, base);
+            if nearest.is_none_or(|(best, _, _)| score > best) {
+                nearest = Some((score, index, live));
+            }
+        }
+    }
+    let next = group.blocks();
+    let begun = empty.or((next < group.shape.group_blocks).then_some(next));
+    match (nearest, begun) {
+        (Some((_, index, live)), begun) if open >= OPEN_BLOCKS || begun.is_none() => {
+            Some((index * ROWS + live.trailing_ones() as usize, false))
+        }
+        (_, begun) => begun.map(|index| (index * ROWS, true)),
     }
 }
 
@@ -164,14 +212,14 @@ fn pop_open<S: PageStore>(
     Ok(())
 }
 
-/// Links a new group behind the head, unless another has done so. Returns how many groups there are now.
+/// Links a new group behind the head, unless another has done so.
 fn grow<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
     head: Block,
     full: Block,
-) -> Result<Option<usize>, S::Error> {
+) -> Result<(), S::Error> {
     let newest = page::next(&*store.read(head)?);
     let newest_ordinal = match newest {
         NONE => 0,
@@ -181,7 +229,7 @@ fn grow<S: PageStore>(
     let place = change.lock(head)?;
     let group = Group::new(change.body(place), head, list, shape)?;
     if group.open() != full || page::next(change.body(place)) != newest {
-        return Ok(None);
+        return Ok(());
     }
     let ordinal = group.ordinal().max(newest_ordinal) + 1;
     let (new, new_block) = change.allocate()?;
@@ -189,52 +237,116 @@ fn grow<S: PageStore>(
     page::set_next(change.body_mut(new), newest);
     page::set_next(change.body_mut(place), new_block);
     group::set_open(change.body_mut(place), new_block);
-    change.commit()?;
-    Ok(Some(ordinal + 1))
+    change.commit()
 }
 
-/// Writes a row into a slot of a locked group, taking the pages that the slot is the first to need.
-pub fn put_row<C: Change>(
+/// Writes a row's copy, where it has one, taking the page that its slot is the first to need.
+pub fn put_copy<C: Change>(
     change: &mut C,
+    place: usize,
+    slot: usize,
+    row: &Row,
+    shape: &Shape,
+) -> Result<(), C::Error> {
+    let Some(copy) = &row.copy else { return Ok(()) };
+    let list = page::list(change.body(place));
+    let index = slot / shape.copies_on_page;
+    let copies = match (Group { shape, body: change.body(place) }).copy_page(index) {
+        NONE => {
+            let (copies, block) = change.allocate()?;
+            page::format(change.body_mut(copies), Kind::Copies, list);
+            group::set_copy_page(change.body_mut(place), index, block, shape);
+            copies
+        }
+        block => lock_expecting(change, block, Kind::Copies, list)?,
+    };
+    rows::store_copy(change.body_mut(copies), slot, copy, shape);
+    Ok(())
+}
+
+/// Writes a row into a slot of a locked group, all but its copy, and the summary of its block anew. The row's
+/// frame is the list's own.
+fn put_row<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    change: &mut S::Change<'_>,
     place: usize,
     slot: usize,
     tid: Tid,
     row: &Row,
-    frame: ListId,
-    shape: &Shape,
-) -> Result<(), C::Error> {
-    let list = page::list(change.body(place));
-    group::store_leading(change.body_mut(place), slot, &row.leading, frame, shape);
-    let index = slot / shape.rows_on_page;
-    let block = group_of(change.body(place), shape).row_page(index);
-    let rows = match block {
-        NONE => {
-            let (rows, block) = change.allocate()?;
-            page::format(change.body_mut(rows), Kind::Rows, list);
-            group::set_row_page(change.body_mut(place), index, block);
-            rows
-        }
-        block => lock_expecting(change, block, Kind::Rows, list)?,
-    };
-    group::store_entry(change.body_mut(rows), slot, row, tid, shape);
-    if let Some(copy) = &row.copy {
-        let index = slot / shape.copies_on_page;
-        let copies = match group_of(change.body(place), shape).copy_page(index) {
-            NONE => {
-                let (copies, block) = change.allocate()?;
-                page::format(change.body_mut(copies), Kind::Copies, list);
-                group::set_copy_page(change.body_mut(place), index, block, shape);
-                copies
-            }
-            block => lock_expecting(change, block, Kind::Copies, list)?,
-        };
-        group::store_copy(change.body_mut(copies), slot, copy, shape);
+) -> Result<(), S::Error> {
+    let encoder = &directory.encoder;
+    let (shape, index, list) = (&encoder.shape, slot / ROWS, page::list(change.body(place)));
+    let pages = lock_block(change, place, index, shape)?;
+    let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
+    for (segment, page) in rows::segments(shape, index).zip(&pages) {
+        let from = &change.body(*page)[segment.offset..][..segment.bytes];
+        bytes[segment.at..][..segment.bytes].copy_from_slice(from);
     }
+    let frame_place = Group { shape, body: change.body(place) }.frame_place(list).unwrap_or(0);
+    rows::store_row(&mut bytes, slot % ROWS, (tid, frame_place), &row.record, shape);
+    write_block(change, &pages, index, &bytes, shape);
+    let body = change.body_mut(place);
+    group::set_frame(body, frame_place, list);
+    group::set_used(body, slot + 1);
+    group::set_marks(body, slot, true, false, shape);
+    let group = Group { shape, body };
+    let (live, frames) = (group.summary(index).live(), group.frames());
+    let stored = Rows::new(&bytes, shape);
+    // Rows that came by a split have frames of other lists.
+    let mut offsets: [Option<Offset>; MOST_FRAMES] = [const { None }; MOST_FRAMES];
+    for in_block in (0..ROWS).filter(|in_block| live >> in_block & 1 == 1) {
+        let place = usize::from(stored.frames()[in_block]);
+        if let (Some(frame), Some(offset)) = (frames.get(place), offsets.get_mut(place))
+            && *frame != list
+            && offset.is_none()
+        {
+            let own = directory.frame(store, list)?;
+            *offset = Some(Offset::new(encoder, &own, &directory.frame(store, *frame)?));
+        }
+    }
+    let offsets = offsets.each_ref().map(Option::as_ref);
+    let mean = summary::mean(stored, live, &offsets, shape);
+    group::set_mean(change.body_mut(place), index, &mean, shape);
     Ok(())
 }
 
-fn group_of<'a>(body: &'a Body, shape: &'a Shape) -> Group<'a> {
-    Group { shape, body }
+/// Locks the row pages of a block of a locked group, taking those that it is the first to need. Returns their places
+/// among the change's pages.
+pub fn lock_block<C: Change>(
+    change: &mut C,
+    place: usize,
+    index: usize,
+    shape: &Shape,
+) -> Result<Vec<usize>, C::Error> {
+    let list = page::list(change.body(place));
+    let mut places = Vec::with_capacity(shape.block_pages);
+    for segment in rows::segments(shape, index) {
+        places.push(match (Group { shape, body: change.body(place) }).row_page(segment.page) {
+            NONE => {
+                let (rows, block) = change.allocate()?;
+                page::format(change.body_mut(rows), Kind::Rows, list);
+                group::set_row_page(change.body_mut(place), segment.page, block);
+                rows
+            }
+            block => lock_expecting(change, block, Kind::Rows, list)?,
+        });
+    }
+    Ok(places)
+}
+
+/// Writes a block to its pages, which are locked.
+pub fn write_block<C: Change>(
+    change: &mut C,
+    places: &[usize],
+    index: usize,
+    bytes: &[u8],
+    shape: &Shape,
+) {
+    for (segment, page) in rows::segments(shape, index).zip(places) {
+        let from = &bytes[segment.at..][..segment.bytes];
+        page::put(change.body_mut(*page), segment.offset, from);
+    }
 }
 
 fn lock_expecting<C: Change>(
@@ -248,7 +360,7 @@ fn lock_expecting<C: Change>(
     Ok(place)
 }
 
-/// Looks for a row whose code is the vector's, and adds the TID to it.
+/// Looks for a row whose code is the vector's, and adds the TID to it. The blocks that lie near are looked into first.
 fn refer<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -258,49 +370,57 @@ fn refer<S: PageStore>(
 ) -> Result<bool, S::Error> {
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
-    let mut rows: Vec<(ListId, Row)> = Vec::new();
+    let query = Query::new(&directory.encoder, vector);
+    let base = query.base(&directory.frame(store, list)?);
+    // What the vector is against each frame.
+    let mut against: Vec<(ListId, Row)> = Vec::new();
+    let mut bytes = Vec::new();
     let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
-        for index in 0..group.blocks() {
-            let rows_block = group.block(index);
-            let frame = rows_block.frame();
-            if rows_block.live() == 0 {
-                continue;
+        for frame in group.frames().into_iter().filter(|frame| *frame != 0) {
+            if !against.iter().any(|(of, _)| *of == frame) {
+                let row = directory.encoder.row(vector, &directory.frame(store, frame)?);
+                against.push((frame, row));
             }
-            let known = rows.iter().position(|(of, _)| *of == frame);
-            let known = match known {
-                Some(known) => known,
-                None => {
-                    let row = directory.encoder.row(vector, &directory.frame(store, frame)?);
-                    rows.push((frame, row));
-                    rows.len() - 1
+        }
+        let mut near = Vec::new();
+        for index in 0..group.blocks() {
+            let summary = group.summary(index);
+            if summary.live() != 0 {
+                let score = query.score_summary(summary, base);
+                mrl_memory::push(&mut near, (score, index, summary.live()))?;
+            }
+        }
+        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, index, live) in near {
+            rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
+            let stored = Rows::new(&bytes, shape);
+            let mut known = [0u8; ROWS];
+            let mut equal = 0;
+            for (place, frame) in group.frames().into_iter().enumerate() {
+                let Some(at) = against.iter().position(|(of, _)| *of == frame) else { continue };
+                let mut of_frame = live & mask(stored.frames(), place as u8);
+                for (codes, byte) in stored.codes(0).iter().zip(&against[at].1.record) {
+                    if of_frame == 0 {
+                        break;
+                    }
+                    of_frame &= mask(codes, *byte);
                 }
-            };
-            let row = &rows[known].1;
-            let mut equal = rows_block.live();
-            for (codes, byte) in rows_block
-                .codes()
-                .as_chunks::<{ crate::block::ROWS }>()
-                .0
-                .iter()
-                .zip(row.leading.code)
-            {
-                let same =
-                    codes.iter().enumerate().map(|(i, other)| u32::from(*other == byte) << i);
-                equal &= same.fold(0, |mask, bit| mask | bit);
-                if equal == 0 {
-                    break;
+                for (row, known) in known.iter_mut().enumerate() {
+                    *known = if of_frame >> row & 1 == 1 { at as u8 } else { *known };
                 }
+                equal |= of_frame;
             }
             while equal != 0 {
                 let in_block = equal.trailing_zeros() as usize;
                 equal &= equal - 1;
-                let slot = index * crate::block::ROWS + in_block;
-                if rows_block.leading(in_block) == row.leading
-                    && is_same_row(store, group, list, slot, row)?
+                let slot = index * ROWS + in_block;
+                let row = &against[usize::from(known[in_block])].1;
+                if stored.is(in_block, &row.record)
+                    && is_same_copy(store, group, list, slot, row)?
                     && let Some(number) = group.reference_number(slot)
                 {
                     drop(body);
@@ -314,26 +434,24 @@ fn refer<S: PageStore>(
     Ok(false)
 }
 
-/// Whether the rest of a row is equal, on its row page and, where there is one, its copy page.
-fn is_same_row<S: PageStore>(
+/// Which of 32 bytes are this one.
+fn mask(bytes: &[u8; ROWS], byte: u8) -> u32 {
+    bytes.iter().enumerate().fold(0, |mask, (i, other)| mask | u32::from(*other == byte) << i)
+}
+
+/// Whether a row's copy, where it has one, is equal.
+fn is_same_copy<S: PageStore>(
     store: &S,
     group: Group,
     list: ListId,
     slot: usize,
     row: &Row,
 ) -> Result<bool, S::Error> {
-    let shape = group.shape;
-    let block = group.row_page(slot / shape.rows_on_page);
-    let body = store.read(block)?;
-    page::expect(&body, block, Kind::Rows, list)?;
-    if RowEntry::of(&body, slot, shape).code() != row.entry {
-        return Ok(false);
-    }
     let Some(copy) = &row.copy else { return Ok(true) };
-    let block = group.copy_page(slot / shape.copies_on_page);
+    let block = group.copy_block(slot);
     let body = store.read(block)?;
     page::expect(&body, block, Kind::Copies, list)?;
-    Ok(group::copy_of(&body, slot, shape) == copy)
+    Ok(rows::copy_of(&body, slot, group.shape) == copy)
 }
 
 /// Adds a reference to a list's chain of them; marks the row that it belongs to in the same change.

@@ -10,11 +10,12 @@
 //! | [`layers`] | where the components are cut, and how many bits each layer has |
 //! | [`rotation`] | the random rotation that every layer's components go through first |
 //! | [`codes`] | a layer's code, the factors that make an estimate of it, and the estimate's error |
-//! | [`block`] | layer 0 of 32 rows, transposed for the scan |
+//! | [`block`] | the codes of 32 rows, transposed for the scan |
 //! | [`kmeans`] | which vectors belong together |
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
-//! | [`page`], [`shape`], [`meta`], [`group`] | what lies on pages, drawn where it is defined |
+//! | [`page`], [`shape`], [`meta`], [`group`], [`rows`] | what lies on pages, drawn where it is defined |
+//! | [`arrange`], [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
@@ -26,6 +27,7 @@
 //!
 //! Depends on `mrl-kernels`; knows nothing of PostgreSQL.
 
+pub mod arrange;
 pub mod block;
 pub mod build;
 pub mod chain;
@@ -44,10 +46,12 @@ pub mod page;
 pub mod query;
 mod queue;
 mod round;
+pub mod rows;
 pub mod scan;
 pub mod shape;
 pub mod split;
 pub mod store;
+pub mod summary;
 pub mod vacuum;
 pub mod workers;
 

@@ -21,8 +21,8 @@ use std::fmt;
 pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
-/// The format that this library writes, and the newest that it reads.
-pub const VERSION: u16 = 1;
+/// The format that this library writes and reads. Version 1 was never released.
+pub const VERSION: u16 = 2;
 /// No block: the end of a chain.
 pub const NONE: Block = u32::MAX;
 
@@ -45,9 +45,9 @@ pub enum Kind {
     Directory = 2,
     /// Centres of lists, whole.
     Frames = 3,
-    /// Layer 0 of a group's rows.
+    /// What the blocks of some rows are about.
     Group = 4,
-    /// The later layers of some of a group's rows, and their TIDs.
+    /// Codes and TIDs of some of a group's rows.
     Rows = 5,
     /// Half-precision vectors of some of a group's rows.
     Copies = 6,
@@ -76,8 +76,8 @@ pub struct Damage {
 pub enum Problem {
     /// Not a page of such an index at all.
     Foreign,
-    /// A later release wrote it.
-    Newer(u16),
+    /// It has another format.
+    Version(u16),
     /// A page of another kind was expected.
     Kind(Kind),
     /// It belongs to another list.
@@ -91,9 +91,9 @@ impl fmt::Display for Damage {
         let block = self.block;
         match self.problem {
             Problem::Foreign => write!(f, "block {block} is not a page of an mrl index"),
-            Problem::Newer(version) => write!(
+            Problem::Version(version) => write!(
                 f,
-                "block {block} has format version {version}; this library reads versions up to {VERSION}"
+                "block {block} has format version {version}; this library reads version {VERSION}"
             ),
             Problem::Kind(kind) => write!(f, "block {block} is not a {kind:?} page"),
             Problem::List(list) => write!(f, "block {block} does not belong to list {list}"),
@@ -156,14 +156,14 @@ pub fn list(body: &Body) -> ListId {
     get_u32(body, 8)
 }
 
-/// What a page is; an error for one that no release up to this one wrote.
+/// What a page is; an error for one of another format.
 pub fn kind(body: &Body, block: Block) -> Result<Kind, Damage> {
     if get_u32(body, 0) != MAGIC {
         return Err(Damage { block, problem: Problem::Foreign });
     }
     match get_u16(body, 4) {
         VERSION => Kind::of(body[6]).ok_or(damaged(block, "unknown kind of page")),
-        version => Err(Damage { block, problem: Problem::Newer(version) }),
+        version => Err(Damage { block, problem: Problem::Version(version) }),
     }
 }
 

@@ -5,13 +5,14 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, Sections, SectionsProduct};
+use mrl_kernels::{self as kernels, Sections};
 
 use crate::block::{ROWS, Tables};
 use crate::encode::{Encoder, widened};
-use crate::group::{RowBlock, RowEntry, factors, wide};
+use crate::group::{Summary, factors, wide};
 use crate::layers::LEADING;
 use crate::meta::Metric;
+use crate::rows::Rows;
 
 /// How a row's score is made from its inner product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,29 +31,18 @@ enum Scale {
 /// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
 pub const UNKNOWN: f32 = f32::MAX;
 
-/// What a frame gives for a query.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Base {
-    /// Its share of the scores of its rows.
-    pub value: f32,
-    /// The part of the inner product that the later layers' dimensions have.
-    pub later: f32,
-}
-
 /// A query against one index.
 #[derive(Debug, Clone)]
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
-    tables: Tables,
-    /// By what a scale of layer 0 is multiplied for the deviation of its error.
-    leading_error: f32,
-    leading_share: f32,
-    /// The later layers, each component rounded to one of sixteen numbers; the error of that is a tenth
-    /// of a one-bit code's own.
-    later: Sections,
-    /// The layers of a row, of which the query may read fewer.
-    layers: usize,
+    /// Of each layer that the query reads.
+    tables: Vec<Tables>,
+    /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
+    squared_errors: Vec<f32>,
+    /// The same layers for a summary's code of one bit, each component rounded to one of sixteen numbers; the error
+    /// of that is a tenth of a one-bit code's own.
+    sections: Sections,
     scale: Scale,
     length: f32,
 }
@@ -64,12 +54,18 @@ impl Query {
         let layers = &encoder.shape.layers;
         let rotated = encoder.codec.query(&widened(vector));
         let mut leading = [0.0; LEADING];
-        let (piece, leading_length) = rotated.piece(0);
+        let (piece, _) = rotated.piece(0);
         leading[..piece.len()].copy_from_slice(piece);
-        let mut later = Sections::default();
-        for layer in 1..rotated.layers() {
+        let (mut tables, mut sections) = (vec![Tables::two_bits(&leading)], Sections::default());
+        let mut squared_errors = Vec::new();
+        for layer in 0..rotated.layers() {
             let (piece, length) = rotated.piece(layer);
-            later.push(piece, factors(1.0, layer, piece.len()).error * length);
+            if layer > 0 {
+                tables.push(Tables::one_bit(piece));
+            }
+            squared_errors.push((factors(1.0, layer, piece.len()).error * length).powi(2));
+            // What a summary's code is off by is not asked for: it tells where to look, no more.
+            sections.push(piece, 0.0);
         }
         let last = rotated.layers() - 1;
         let range = layers.range(last);
@@ -86,14 +82,9 @@ impl Query {
         };
         Self {
             metric: encoder.metric,
-            tables: Tables::new(&leading),
-            leading_share: (leading_length
-                / kernels::squared_norm(vector).sqrt().max(f32::MIN_POSITIVE))
-            .powi(2)
-            .min(1.0),
-            leading_error: factors(1.0, 0, layers.range(0).len()).error * leading_length,
-            later,
-            layers: layers.count(),
+            tables,
+            squared_errors,
+            sections,
             scale,
             length: kernels::squared_norm(vector).sqrt(),
             vector: vector.to_vec(),
@@ -101,38 +92,82 @@ impl Query {
     }
 
     /// A frame's share of the scores of its rows.
-    pub fn base(&self, frame: &[f16]) -> Base {
-        let (leading, later) = self.vector.split_at(LEADING.min(self.vector.len()));
-        let (frame_leading, frame_later) = frame[..self.vector.len()].split_at(leading.len());
-        let later = kernels::dot(frame_later, later);
-        let product = kernels::dot(frame_leading, leading) + later;
-        let value = match self.metric {
+    pub fn base(&self, frame: &[f16]) -> f32 {
+        let product = kernels::dot(&frame[..self.vector.len()], &self.vector);
+        match self.metric {
             Metric::Euclidean => product - kernels::squared_norm(frame) / 2.0,
             _ => product,
-        };
-        Base { value, later }
+        }
     }
 
-    /// The scores of a block's rows by layer 0 alone; `inverse_lengths` are those of the rows where the
-    /// query [`divides`](Query::divides).
+    /// About the mean score of a block's rows; `base` is the share of their list's own frame.
     #[inline]
-    pub fn score_block(
+    pub fn score_summary(&self, summary: Summary, base: f32) -> f32 {
+        let (scales, code) = summary.code();
+        let layers = self.tables.len();
+        let code = &code[..self.sections.code_bytes()];
+        let product = kernels::multiply_sections(&self.sections, &scales[..layers], code);
+        let score = base + product.value;
+        if self.metric == Metric::Euclidean {
+            return score - summary.term() / 2.0;
+        }
+        let share = |border: usize| f32::from(summary.share(border)) / 255.0;
+        let length = match self.scale {
+            Scale::None => return score,
+            Scale::Whole => 1.0,
+            Scale::Border(border) => share(border),
+            Scale::Between(before, after, part) => {
+                let squared =
+                    |border: Option<usize>, none: f32| border.map_or(none, |b| share(b).powi(2));
+                let (before, after) = (squared(before, 0.0), squared(after, 1.0));
+                (before + (after - before).max(0.0) * part).sqrt()
+            }
+        };
+        let length = length * summary.term().abs();
+        if length > 0.0 { score / length } else { UNKNOWN }
+    }
+
+    /// The scores of a block's rows; `bases` are their frames' shares, `inverse_lengths` those of the rows where the query
+    /// [`divides`](Query::divides).
+    #[inline]
+    pub fn score_rows(
         &self,
-        block: RowBlock,
-        base: f32,
+        rows: Rows,
+        bases: &[f32; ROWS],
         inverse_lengths: &[f32; ROWS],
         scores: &mut [f32; ROWS],
     ) {
-        self.tables.score(block.codes(), block.scales(), base, scores);
+        let mut of_layer = [0.0; ROWS];
+        *scores = *bases;
+        for (layer, tables) in self.tables.iter().enumerate() {
+            let (codes, scales) = (rows.codes(layer), rows.scales(layer));
+            tables.score(codes, scales, 0.0, &mut of_layer);
+            scores.iter_mut().zip(&of_layer).for_each(|(score, more)| *score += more);
+        }
         if self.divides() {
             for (score, inverse) in scores.iter_mut().zip(inverse_lengths) {
                 *score = if *inverse == 0.0 { UNKNOWN } else { *score * inverse };
             }
         } else if self.metric == Metric::Euclidean {
-            for (score, term) in scores.iter_mut().zip(block.terms()) {
+            for (score, term) in scores.iter_mut().zip(rows.terms()) {
                 *score -= wide(*term) / 2.0;
             }
         }
+    }
+
+    /// The squared deviation of the error of a row's score, before it is divided by the row's length.
+    #[inline]
+    pub fn squared_error(&self, rows: Rows, row: usize) -> f32 {
+        let of_layer = |(layer, squared): (usize, &f32)| {
+            let scale = wide(rows.scales(layer)[row]);
+            squared * scale * scale
+        };
+        self.squared_errors.iter().enumerate().map(of_layer).sum()
+    }
+
+    /// The layers that the query reads.
+    pub fn layers(&self) -> usize {
+        self.tables.len()
     }
 
     /// Whether scores are divided by the length of the row's prefix.
@@ -144,12 +179,12 @@ impl Query {
     ///
     /// Written so that the compiler makes vectors of it: it is done for every row that is scored.
     #[inline]
-    pub fn inverse_lengths(&self, block: RowBlock) -> [f32; ROWS] {
+    pub fn inverse_lengths(&self, rows: Rows) -> [f32; ROWS] {
         const WHOLE: [u8; ROWS] = [u8::MAX; ROWS];
         let mut lengths = [0.0; ROWS];
         let shares = |border: Option<usize>, none: &[u8; ROWS]| match border {
             None => *none,
-            Some(border) => *block.shares(border).first_chunk().unwrap_or(none),
+            Some(border) => *rows.shares(border),
         };
         match self.scale {
             Scale::None => return [1.0; ROWS],
@@ -168,35 +203,11 @@ impl Query {
                 }
             }
         }
-        for (length, term) in lengths.iter_mut().zip(block.terms()) {
+        for (length, term) in lengths.iter_mut().zip(rows.terms()) {
             let product = *length * wide(*term).abs();
             *length = if product > 0.0 { 1.0 / product } else { 0.0 };
         }
         lengths
-    }
-
-    /// The squared error of layer 0's estimate of a row with this scale.
-    #[inline]
-    pub fn leading_error_squared(&self, scale: f32) -> f32 {
-        let error = scale * self.leading_error;
-        error * error
-    }
-
-    /// The share of the query's squared length that layer 0 has.
-    pub fn leading_share(&self) -> f32 {
-        self.leading_share
-    }
-
-    /// What the later layers add to an inner product, and their squared error.
-    #[inline]
-    pub fn later(&self, entry: RowEntry) -> SectionsProduct {
-        if self.later.count() == 0 {
-            return SectionsProduct::default();
-        }
-        let (scales, codes) = entry.code().split_at(2 * (self.layers - 1));
-        let (scales, _) = scales.as_chunks::<2>();
-        let codes = &codes[..self.later.code_bytes()];
-        kernels::multiply_sections(&self.later, &scales[..self.later.count()], codes)
     }
 
     /// The score that a distance stands for; that of no number is the least.

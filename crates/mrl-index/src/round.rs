@@ -1,7 +1,7 @@
-//! One round of a scan: of every row of the probed lists layer 0 is scored; the best go on (the funnel), and
-//! of these the later layers are scored too, which gives an estimate and the deviation of its error.
+//! One round of a scan: of every block of the probed lists the summary is scored; of the best blocks (the
+//! funnel) all rows' codes are, and of these the best rows go on to their exact distances.
 //!
-//! Depends on pages and the query; [`crate::scan`] decides which lists and how many rows.
+//! Depends on pages and the query; [`crate::scan`] decides which lists and how many blocks and rows.
 
 use std::collections::HashMap;
 
@@ -9,29 +9,59 @@ use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::{self, Group, References, RowEntry, Tid, wide};
+use crate::group::{Group, References, Tid};
 use crate::page::{self, Block, Kind, ListId, NONE};
-use crate::query::{Base, Query, UNKNOWN};
+use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
+use crate::rows::{self, Rows};
+use crate::shape::Shape;
 use crate::store::{PageStore, Steps};
 
 /// The score of a row that is not there, or has gone on before: less than any bar.
 const NOTHING: f32 = f32::NEG_INFINITY;
-/// The bar that every row passes.
-pub(crate) const NO_BAR: f32 = f32::MIN;
-/// Row pages whose rows are asked for ahead of their turn: finding where a page lies takes as long as
-/// fetching some of it.
-const PAGES_AHEAD: usize = 3;
-/// Blocks of 32 rows whose memory is asked for ahead of their turn.
+/// The bar that everything passes.
+const NO_BAR: f32 = f32::MIN;
+/// Blocks whose memory is asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 3;
+/// Summaries whose memory is asked for ahead of their turn.
+const SUMMARY_BYTES_AHEAD: usize = 1024;
 
-/// What a scan knows of the lists that it has looked into.
+/// What a scan knows of a list that it has looked into.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    pub list: ListId,
+    /// Of each block of the list, by its number: the rows that have gone on.
+    gone: Vec<u32>,
+    /// Whether rows remain that have not.
+    pub more: bool,
+}
+
+impl Probed {
+    pub fn new(list: ListId) -> Self {
+        Self { list, gone: Vec::new(), more: true }
+    }
+
+    fn gone(&self, number: usize) -> u32 {
+        self.gone.get(number).copied().unwrap_or(0)
+    }
+
+    fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {
+        if let Some(missing) = (number + 1).checked_sub(self.gone.len()) {
+            mrl_memory::reserve(&mut self.gone, missing)?;
+            self.gone.extend(std::iter::repeat_n(0, missing));
+        }
+        self.gone[number] |= rows;
+        Ok(())
+    }
+}
+
+/// What a scan knows of lists in general.
 #[derive(Default)]
 pub(crate) struct Known {
     /// The references of lists that have any: row and TID, in order.
     pub references: HashMap<ListId, Vec<(u16, Tid)>>,
-    /// What each frame gives for the query.
-    bases: HashMap<ListId, Base>,
+    /// Each frame's share of its rows' scores.
+    bases: HashMap<ListId, f32>,
 }
 
 impl Known {
@@ -41,7 +71,7 @@ impl Known {
         directory: &Directory,
         query: &Query,
         frame: ListId,
-    ) -> Result<Base, S::Error> {
+    ) -> Result<f32, S::Error> {
         if let Some(base) = self.bases.get(&frame) {
             return Ok(*base);
         }
@@ -53,54 +83,65 @@ impl Known {
 
 /// A group that the round has seen.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct SeenGroup {
     list: ListId,
+    /// The list's place among those probed.
+    probed: usize,
     ordinal: usize,
-    /// Its first block of rows among the round's.
-    first_block: usize,
     /// Its row pages, then copy pages, from here on among the round's pointers.
     pointers: usize,
+    /// The shares of its frames in scores from here on among the round's, and how many there are.
+    bases: usize,
+    frames: usize,
 }
 
-/// The rows of a round, 32 to a block, in the order in which they were read.
+/// A block that the round has seen.
+#[derive(Debug, Clone, Copy)]
+struct SeenBlock {
+    group: usize,
+    index: usize,
+    /// The rows that are there and have not gone on.
+    rows: u32,
+    referenced: u32,
+}
+
+/// The blocks of a round, in the order in which they were seen.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// Scores by layer 0.
-    scores: Vec<f32>,
-    /// Scales of layer 0, bfloat16s.
-    scales: Vec<[u8; 2]>,
-    /// Inverse lengths, where the query divides by them.
-    inverse_lengths: Vec<f32>,
-    /// Of each block: who has references.
-    referenced: Vec<u32>,
-    /// Of each block: by what the scores, before they are divided by the rows' lengths, are greater than
-    /// layer 0 and the frame alone make them. Rows that came from another list in a split have codes against its
-    /// frame, and of the dimensions that layer 0 lacks the own list's centre tells more.
-    shifts: Vec<f32>,
-    groups: Vec<Seen>,
+    /// The scores of their summaries.
+    summaries: Vec<f32>,
+    blocks: Vec<SeenBlock>,
+    rows: usize,
+    groups: Vec<SeenGroup>,
     pointers: Vec<Block>,
-    /// How many rows were scored.
-    pub scored: u64,
+    bases: Vec<f32>,
+    /// The blocks that were chosen: their places among the round's.
+    chosen: Vec<usize>,
+    /// Of each of them: its rows' scores.
+    scores: Vec<[f32; ROWS]>,
+    /// Of each of them: its rows' inverse lengths, where the query divides by them.
+    inverse_lengths: Vec<[f32; ROWS]>,
 }
 
 impl Round {
-    /// Scores the rows of a list by layer 0, but not those that went on in a former round: the scores of at
-    /// least `taken_to`. `following` is the page that will be read after the list.
+    /// Scores the summaries of a list's blocks. `following` is the page that will be read after the list.
     #[allow(clippy::too_many_arguments)]
-    pub fn score_list<S: PageStore>(
+    pub fn look_into<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
         known: &mut Known,
-        list: ListId,
-        taken_to: Option<f32>,
+        (place, probed): (usize, &Probed),
         following: Block,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
+        let list = probed.list;
         let head = directory.entries[list as usize].head;
+        let own = known.base(store, directory, query, list)?;
         let mut block = head;
         let mut steps = Steps::default();
+        store.expect(following, 0, SUMMARY_BYTES_AHEAD);
         while block != NONE {
             steps.step(store, block)?;
             let mut body = store.read(block)?;
@@ -116,227 +157,272 @@ impl Round {
                 body = store.read(block)?;
                 group = Group::new(&body, block, list, shape)?;
             }
+            let seen = SeenGroup {
+                list,
+                probed: place,
+                ordinal: group.ordinal(),
+                pointers: self.pointers.len(),
+                bases: self.bases.len(),
+                frames: group.frames().iter().take_while(|frame| **frame != 0).count(),
+            };
+            for frame in &group.frames()[..seen.frames] {
+                let base = match *frame {
+                    frame if frame == list => own,
+                    frame => known.base(store, directory, query, frame)?,
+                };
+                mrl_memory::push(&mut self.bases, base)?;
+            }
+            for index in 0..group.blocks() {
+                let summary = group.summary(index);
+                let gone = probed.gone(number(seen.ordinal, index, shape));
+                let rows = summary.live() & !gone;
+                if rows == 0 {
+                    continue;
+                }
+                let score = query.score_summary(summary, own);
+                // Damage may have made it no number: nothing is known of such a block, so it is looked into.
+                let score = if score > NO_BAR { score } else { UNKNOWN };
+                mrl_memory::push(&mut self.summaries, score)?;
+                self.rows += rows.count_ones() as usize;
+                let (group, referenced) = (self.groups.len(), summary.referenced());
+                let seen = SeenBlock { group, index, rows, referenced };
+                mrl_memory::push(&mut self.blocks, seen)?;
+            }
+            mrl_memory::push(&mut self.groups, seen)?;
+            mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
+            self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
+            self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
             block = page::next(&body);
-            let next = if block == NONE { following } else { block };
-            self.score_group(store, directory, query, known, group, list, taken_to, next)?;
         }
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn score_group<S: PageStore>(
+    /// How many rows the blocks have that were seen, but for those that have gone on.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Scores about `most` rows, those of the blocks with the best summaries; returns how many.
+    pub fn score_blocks<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
-        known: &mut Known,
-        group: Group,
-        list: ListId,
-        taken_to: Option<f32>,
-        next: Block,
-    ) -> Result<(), S::Error> {
-        let shape = group.shape;
-        let seen = Seen {
-            list,
-            ordinal: group.ordinal(),
-            first_block: self.referenced.len(),
-            pointers: self.pointers.len(),
-        };
-        mrl_memory::push(&mut self.groups, seen)?;
-        mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
-        self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
-        self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
-        let own = known.base(store, directory, query, list)?;
-        for i in 0..group.blocks() {
-            match (i + BLOCKS_AHEAD).checked_sub(group.blocks()) {
-                None => group.block(i + BLOCKS_AHEAD).expect(),
-                Some(of_next) => {
-                    let offset = shape.first_block + of_next * shape.block_bytes;
-                    store.expect(next, offset, group::SCANNED_BYTES);
-                }
-            }
-            let rows = group.block(i);
-            // Of the last block fewer rows may belong to a group than a block has.
-            let live = rows.live() & group::mask_below(shape.group_rows - i * ROWS);
-            self.scored += u64::from(live.count_ones());
-            let (mut scores, mut shift) = ([NOTHING; ROWS], 0.0);
-            let inverse_lengths = query.inverse_lengths(rows);
-            if live != 0 {
-                let base = match rows.frame() {
-                    frame if frame == list => own,
-                    frame => known.base(store, directory, query, frame)?,
-                };
-                shift = own.later - base.later;
-                query.score_block(rows, base.value + shift, &inverse_lengths, &mut scores);
-                // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
-                let mut odd = !mrl_kernels::at_least(&scores, NOTHING);
-                while odd != 0 {
-                    scores[odd.trailing_zeros() as usize] = UNKNOWN;
-                    odd &= odd - 1;
-                }
-                let gone = taken_to.map_or(0, |bar| mrl_kernels::at_least(&scores, bar));
-                let mut absent = !live | gone;
-                while absent != 0 {
-                    scores[absent.trailing_zeros() as usize] = NOTHING;
-                    absent &= absent - 1;
-                }
-            }
-            mrl_memory::extend(&mut self.scores, &scores)?;
-            mrl_memory::extend(&mut self.scales, rows.scales())?;
-            if query.divides() {
-                mrl_memory::extend(&mut self.inverse_lengths, &inverse_lengths)?;
-            }
-            mrl_memory::push(&mut self.referenced, rows.referenced())?;
-            mrl_memory::push(&mut self.shifts, shift)?;
+        most: usize,
+    ) -> Result<u64, S::Error> {
+        let shape = &directory.encoder.shape;
+        let blocks = most as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
+        let bar = bar(&self.summaries, blocks.min(usize::MAX as u128) as usize)?;
+        let places = self.summaries.iter().enumerate();
+        let chosen = places.filter(|(_, score)| **score >= bar).map(|(place, _)| place);
+        self.chosen = mrl_memory::collect(chosen)?;
+        mrl_memory::reserve(&mut self.scores, self.chosen.len())?;
+        if query.divides() {
+            mrl_memory::reserve(&mut self.inverse_lengths, self.chosen.len())?;
         }
+        let (mut rows, mut copy) = (0, Vec::new());
+        let scanned = ROWS * shape.codes_at(query.layers());
+        self.chosen
+            .iter()
+            .take(BLOCKS_AHEAD)
+            .for_each(|place| self.expect(store, shape, *place, scanned));
+        for (i, place) in self.chosen.iter().enumerate() {
+            store.check_interrupts()?;
+            if let Some(later) = self.chosen.get(i + BLOCKS_AHEAD) {
+                self.expect(store, shape, *later, scanned);
+            }
+            let block = self.blocks[*place];
+            let mut scores = [NOTHING; ROWS];
+            let mut inverse_lengths = [1.0; ROWS];
+            self.with_rows(store, directory, block, &mut copy, |rows| {
+                inverse_lengths = query.inverse_lengths(rows);
+                query.score_rows(rows, &self.bases(block, rows), &inverse_lengths, &mut scores);
+            })?;
+            // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
+            let mut odd = !mrl_kernels::at_least(&scores, NO_BAR);
+            while odd != 0 {
+                scores[odd.trailing_zeros() as usize] = UNKNOWN;
+                odd &= odd - 1;
+            }
+            let mut absent = !block.rows;
+            while absent != 0 {
+                scores[absent.trailing_zeros() as usize] = NOTHING;
+                absent &= absent - 1;
+            }
+            rows += u64::from(block.rows.count_ones());
+            self.scores.push(scores);
+            if query.divides() {
+                self.inverse_lengths.push(inverse_lengths);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The shares of the rows' frames in their scores.
+    #[inline]
+    fn bases(&self, block: SeenBlock, rows: Rows) -> [f32; ROWS] {
+        let group = &self.groups[block.group];
+        let bases = &self.bases[group.bases..][..group.frames];
+        match bases {
+            [only] => [*only; ROWS],
+            // Of a row that is not there the place may be any.
+            _ => rows.frames().map(|place| bases.get(usize::from(place)).copied().unwrap_or(0.0)),
+        }
+    }
+
+    /// Asks for the memory of a block that will be scored.
+    fn expect<S: PageStore>(&self, store: &S, shape: &Shape, place: usize, bytes: usize) {
+        let block = &self.blocks[place];
+        let pointers = &self.pointers[self.groups[block.group].pointers..];
+        for segment in rows::segments(shape, block.index) {
+            let wanted = bytes.saturating_sub(segment.at).min(segment.bytes);
+            store.expect(pointers[segment.page], segment.offset, wanted);
+        }
+    }
+
+    /// Calls `with` with a block's bytes: where they lie, if that is on one page, else in `copy`.
+    fn with_rows<S: PageStore>(
+        &self,
+        store: &S,
+        directory: &Directory,
+        block: SeenBlock,
+        copy: &mut Vec<u8>,
+        with: impl FnOnce(Rows),
+    ) -> Result<(), S::Error> {
+        let shape = &directory.encoder.shape;
+        let group = &self.groups[block.group];
+        let pointers = &self.pointers[group.pointers..];
+        let list = group.list;
+        let mut segments = rows::segments(shape, block.index);
+        if let Some(segment) = segments.next()
+            && segment.bytes == shape.block_bytes
+        {
+            let body = store.read(pointers[segment.page])?;
+            page::expect(&body, pointers[segment.page], Kind::Rows, list)?;
+            with(Rows::new(&body[segment.offset..][..segment.bytes], shape));
+            return Ok(());
+        }
+        rows::read_block(store, shape, list, block.index, |page| pointers[page], copy)?;
+        with(Rows::new(copy, shape));
         Ok(())
     }
 
-    /// A score that about `most` rows have or surpass; [`NO_BAR`] where there are no more.
-    ///
-    /// It is that of a sample: how many go on need not be exact.
-    pub fn bar(&self, most: usize) -> f32 {
-        const SAMPLE: usize = 2048;
-        // Odd, so that the sample comes from all places of blocks.
-        let stride = (self.scores.len() / SAMPLE) | 1;
-        let mut sample: Vec<f32> = self.scores.iter().step_by(stride).copied().collect();
-        let rank = most / stride;
-        if rank >= sample.len() {
-            return NO_BAR;
-        }
-        let (_, bar, _) = sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a));
-        // Damage may have made it no number.
-        if bar.is_finite() { *bar } else { NO_BAR }
-    }
-
-    /// The rows that go on: their places among the round's.
-    pub fn at_least(&self, bar: f32) -> Result<Vec<u32>, OutOfMemory> {
-        let mut chosen = Vec::new();
-        let (blocks, _) = self.scores.as_chunks::<ROWS>();
-        for (i, scores) in blocks.iter().enumerate() {
-            let mut mask = mrl_kernels::at_least(scores, bar);
-            while mask != 0 {
-                mrl_memory::push(&mut chosen, (i * ROWS) as u32 + mask.trailing_zeros())?;
-                mask &= mask - 1;
-            }
-        }
-        Ok(chosen)
-    }
-
-    /// Scores the later layers of rows that go on; they wait for their exact distances, by their
+    /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
     /// estimate plus `epsilon` deviations of its error.
     pub fn finish<S: PageStore>(
         &self,
         store: &S,
         directory: &Directory,
         query: &Query,
-        known: &Known,
-        chosen: &[u32],
+        (known, probed): (&Known, &mut [Probed]),
+        most: usize,
         epsilon: f32,
     ) -> Result<Vec<Waiting>, S::Error> {
         let shape = &directory.encoder.shape;
-        let (mut waiting, mut deviations) = (Vec::new(), Vec::new());
-        mrl_memory::reserve(&mut waiting, chosen.len())?;
-        mrl_memory::reserve(&mut deviations, chosen.len())?;
-        let runs = Runs { round: self, rows_on_page: shape.rows_on_page, rest: chosen, group: 0 };
-        let runs = mrl_memory::collect(runs)?;
-        let expect = |run: &(usize, usize, &[u32])| {
-            let seen = &self.groups[run.0];
-            let block = self.pointers[seen.pointers + run.1];
-            for place in run.2 {
-                let slot = *place as usize - seen.first_block * ROWS;
-                store.expect(block, group::entry_offset(slot, shape), shape.entry_bytes);
+        let bar = bar(self.scores.as_flattened(), most)?;
+        let (mut waiting, mut deviations, mut copy) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (place, scores)) in self.chosen.iter().zip(&self.scores).enumerate() {
+            let chosen = mrl_kernels::at_least(scores, bar);
+            if chosen == 0 {
+                continue;
             }
-        };
-        runs.iter().take(PAGES_AHEAD).for_each(expect);
-        for (i, (group, index, rows)) in runs.iter().enumerate() {
             store.check_interrupts()?;
-            runs.get(i + PAGES_AHEAD).into_iter().for_each(expect);
-            let seen = &self.groups[*group];
-            let pointers = &self.pointers[seen.pointers..];
-            let block = pointers[*index];
-            let body = store.read(block)?;
-            page::expect(&body, block, Kind::Rows, seen.list)?;
-            for place in *rows {
-                let slot = *place as usize - seen.first_block * ROWS;
-                let entry = RowEntry::of(&body, slot, shape);
-                let (upper, squared) = match epsilon {
-                    f32::INFINITY => (f32::INFINITY, 0.0),
-                    _ => self.estimate(query, entry, *place as usize),
-                };
-                let copy = match shape.keeps_copies() {
-                    true => pointers[shape.row_pages + slot / shape.copies_on_page],
-                    false => NONE,
-                };
-                let row = Waiting { upper, tid: entry.tid(), copy, slot: slot as u16 };
-                mrl_memory::push(&mut waiting, row)?;
-                mrl_memory::push(&mut deviations, squared)?;
-                let marks = self.referenced[*place as usize / ROWS];
-                if marks >> (*place as usize % ROWS) & 1 == 1
-                    && let Some(references) = known.references.get(&seen.list)
-                {
-                    let number = (seen.ordinal * shape.group_rows + slot) as u64;
-                    let first = references.partition_point(|(row, _)| u64::from(*row) < number);
-                    let own = references[first..].iter();
-                    let own = own.take_while(|(row, _)| u64::from(*row) == number);
-                    for (_, tid) in own.filter(|(_, tid)| *tid != row.tid) {
-                        mrl_memory::push(&mut waiting, Waiting { tid: *tid, ..row })?;
-                        mrl_memory::push(&mut deviations, squared)?;
-                    }
+            let block = self.blocks[*place];
+            let group = self.groups[block.group];
+            let count = chosen.count_ones() as usize;
+            mrl_memory::reserve(&mut waiting, count)?;
+            mrl_memory::reserve(&mut deviations, count)?;
+            let first = waiting.len();
+            self.with_rows(store, directory, block, &mut copy, |rows| {
+                for row in bits(chosen) {
+                    let slot = block.index * ROWS + row;
+                    let copy = match shape.keeps_copies() {
+                        true => {
+                            let page = shape.row_pages + slot / shape.copies_on_page;
+                            self.pointers[group.pointers + page]
+                        }
+                        false => NONE,
+                    };
+                    let inverse_length = self.inverse_lengths.get(i).map_or(1.0, |all| all[row]);
+                    let upper = scores[row];
+                    waiting.push(Waiting { upper, tid: rows.tid(row), copy, slot: slot as u16 });
+                    deviations
+                        .push(query.squared_error(rows, row) * inverse_length * inverse_length);
+                }
+            })?;
+            let mut with_references = chosen & block.referenced;
+            while let Some(row) = bits(with_references).next()
+                && let Some(references) = known.references.get(&group.list)
+            {
+                with_references &= with_references - 1;
+                let before = ones_below(chosen, row);
+                let (own, deviation) = (waiting[first + before], deviations[first + before]);
+                let slot = block.index * ROWS + row;
+                let number = (group.ordinal * shape.group_rows + slot) as u64;
+                let start = references.partition_point(|(row, _)| u64::from(*row) < number);
+                let more = references[start..].iter();
+                let more = more.take_while(|(row, _)| u64::from(*row) == number);
+                for (_, tid) in more.filter(|(_, tid)| *tid != own.tid) {
+                    mrl_memory::push(&mut waiting, Waiting { tid: *tid, ..own })?;
+                    mrl_memory::push(&mut deviations, deviation)?;
                 }
             }
+            let number = number(group.ordinal, block.index, shape);
+            probed[group.probed].add_gone(number, chosen & block.rows)?;
         }
         // Roots take long, one after another; of all rows at once they overlap.
         for (row, squared) in waiting.iter_mut().zip(&deviations) {
             row.upper += epsilon.min(f32::MAX) * squared.sqrt();
-            // What is damaged or unknown is looked at.
-            if row.upper.is_nan() {
+            // What is damaged or unknown is looked at; without a bound on the error everything is.
+            if row.upper.is_nan() || epsilon == f32::INFINITY {
                 row.upper = f32::INFINITY;
             }
         }
+        probed.iter_mut().for_each(|list| list.more = false);
+        for block in &self.blocks {
+            let group = self.groups[block.group];
+            let list = &mut probed[group.probed];
+            let gone = list.gone(number(group.ordinal, block.index, shape));
+            list.more |= block.rows & !gone != 0;
+        }
         Ok(waiting)
     }
-
-    /// A row's score by all layers, and the squared deviation of its error.
-    #[inline]
-    fn estimate(&self, query: &Query, entry: RowEntry, place: usize) -> (f32, f32) {
-        let later = query.later(entry);
-        let leading = query.leading_error_squared(wide(self.scales[place]));
-        let inverse_length = self.inverse_lengths.get(place).copied().unwrap_or(1.0);
-        (
-            self.scores[place] + inverse_length * (later.value - self.shifts[place / ROWS]),
-            inverse_length * inverse_length * (leading + later.squared_error),
-        )
-    }
 }
 
-/// Rows that go on, cut where another row page begins: the group, the row page's number in it, the rows.
-struct Runs<'a> {
-    round: &'a Round,
-    rows_on_page: usize,
-    rest: &'a [u32],
-    group: usize,
+/// A block's number in its list.
+fn number(ordinal: usize, index: usize, shape: &Shape) -> usize {
+    ordinal * shape.group_blocks + index
 }
 
-impl<'a> Iterator for Runs<'a> {
-    type Item = (usize, usize, &'a [u32]);
+/// The places of the bits that are 1.
+fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (word != 0).then_some(word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        place
+    })
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let first = *self.rest.first()? as usize;
-        let groups = &self.round.groups;
-        while groups.get(self.group + 1).is_some_and(|next| next.first_block * ROWS <= first) {
-            self.group += 1;
-        }
-        let start = groups[self.group].first_block * ROWS;
-        let end_of_group =
-            groups.get(self.group + 1).map_or(usize::MAX, |next| next.first_block * ROWS);
-        let index = (first - start) / self.rows_on_page;
-        let end = (start + (index + 1) * self.rows_on_page).min(end_of_group);
-        let count = self.rest.iter().take_while(|place| (**place as usize) < end).count();
-        let (rows, rest) = self.rest.split_at(count);
-        self.rest = rest;
-        Some((self.group, index, rows))
+/// How many bits below a place are 1.
+fn ones_below(word: u32, place: usize) -> usize {
+    (word & ((1 << place) - 1)).count_ones() as usize
+}
+
+/// A score that about `most` of some have or surpass; [`NO_BAR`] where there are no more.
+///
+/// It is that of a sample: how many go on need not be exact.
+fn bar(scores: &[f32], most: usize) -> Result<f32, OutOfMemory> {
+    const SAMPLE: usize = 2048;
+    // Odd, so that the sample comes from all places of blocks.
+    let stride = (scores.len() / SAMPLE) | 1;
+    let rank = most / stride;
+    let mut sample = mrl_memory::collect(scores.iter().step_by(stride).copied())?;
+    if rank >= sample.len() {
+        return Ok(NO_BAR);
     }
+    let (_, bar, _) = sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a));
+    // Less than all of them may be there.
+    Ok(if bar.is_finite() { *bar } else { NO_BAR })
 }
 
 /// All references of a list, from the newest page on.

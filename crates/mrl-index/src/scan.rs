@@ -1,12 +1,12 @@
 //! The nearest rows, one after another.
 //!
-//! A scan works in *rounds*. A round probes some lists: of each row in them layer 0 is scored, and the best
-//! few go on (the funnel); of these the later layers are scored too, which gives an estimate and the
-//! deviation of its error. They wait, the greatest estimate plus `epsilon` deviations first, for their
+//! A scan works in *rounds*. A round probes some lists: the summary of each block in them is scored, and the
+//! rows of the best blocks are (the funnel), which gives of each an estimate and the deviation of its error.
+//! The best of these rows wait, the greatest estimate plus `epsilon` deviations first, for their
 //! exact distance; a row is returned when its exact distance is not beaten by anything that waits.
 //! When so many rows were asked for that more of the others could have been among them, the next round
-//! probes more lists and lets more rows of the former ones on, those that come right after the ones
-//! already taken. So a scan can go on to the last row with bounded memory for what waits.
+//! probes more lists and looks into more blocks of the former ones, at the rows that have not gone on.
+//! So a scan can go on to the last row with bounded memory for what waits.
 //!
 //! Rows without distances come last: vectors of zeros under cosine, then NULLs.
 
@@ -16,13 +16,15 @@ use std::rc::Rc;
 use half::f16;
 
 use crate::block::ROWS;
+use crate::build::ROWS_A_LIST;
 use crate::directory::Directory;
-use crate::group::{self, Group, RowEntry, Tid};
+use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
-use crate::round::{Known, NO_BAR, Round, read_references};
+use crate::round::{Known, Probed, Round, read_references};
+use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
 
 /// How many lists the first round probes.
@@ -72,7 +74,7 @@ pub struct Steering {
     pub epsilon: Epsilon,
     pub rounds: Rounds,
     pub wanted: Wanted,
-    /// Score all layers of every row (to measure what the funnel saves).
+    /// Score the rows of every block (to measure what the funnel saves).
     pub no_funnel: bool,
     /// The most rows to score exactly; `None` for no limit.
     pub most_reranked: Option<u64>,
@@ -101,46 +103,38 @@ pub trait Reranker {
 
 /// The constants that decide between speed and recall; measured in docs/performance.md.
 mod tuning {
-    /// Lists that the first round probes of `lists`.
-    pub fn probes(lists: usize) -> usize {
+    use crate::build::ROWS_A_LIST;
+
+    /// Rows whose blocks' summaries the first round scores where there are so many lists.
+    pub fn rows_seen(lists: usize) -> usize {
         // Nearly a constant: of more lists each is smaller in extent, and lies nearer to what it is near to.
-        let wanted = 28.0 + 0.5 * (lists as f64).sqrt();
-        (wanted as usize).min(lists.max(1))
+        let lists_of_a_build = 24.0 + 0.5 * (lists as f64).sqrt();
+        (lists_of_a_build * ROWS_A_LIST as f64) as usize
     }
-    /// Rows that go on from layer 0 in the first round, of `rows` probed, where layer 0 has `share` of the
-    /// query's squared length: the more it says, the fewer have to.
-    pub fn funnel(rows: usize, share: f32) -> usize {
-        ((rows as f32 * 0.2 * (1.0 - share) * (1.0 - share)) as usize).max(400)
+    /// Of so many rows that were seen, those whose codes are scored in the first round.
+    pub fn rows_scored(seen: usize) -> usize {
+        ((seen as f64 * 0.3) as usize).max(8192)
+    }
+    /// Of so many rows that were scored, those that go on.
+    pub fn rows_finished(scored: u64) -> usize {
+        (scored as usize / 32).max(400)
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
-    /// Of the rows that went on, one in so many may be returned before the next round: in the first round,
-    /// and in later ones, of whose rows fewer come out of place.
-    pub const RETURNED_SHARE: usize = 64;
-    pub const RETURNED_SHARE_LATER: usize = 32;
+    /// Of the rows that were scored, one in so many may be returned before the next round.
+    pub const RETURNED_SHARE: u64 = 64;
     /// But so many in any case.
-    pub const LEAST_RETURNED: usize = 20;
-    /// By what the lists and the rows that go on grow from round to round.
-    pub const MORE_LISTS: usize = 2;
-    pub const MORE_ROWS: usize = 2;
+    pub const LEAST_RETURNED: u64 = 20;
+    /// By what the lists and the rows that are scored grow from round to round.
+    pub const MORE: usize = 2;
 }
-/// How many lists the first round of a scan probes of so many, where nothing else is said.
+/// About how many lists the first round of a scan probes of so many, where nothing else is said.
 pub fn probes_for(lists: usize) -> usize {
-    tuning::probes(lists)
+    tuning::rows_seen(lists).div_ceil(ROWS_A_LIST).min(lists)
 }
 
 /// Rows that a reranker is told of ahead of their turn.
 const ROWS_EXPECTED: usize = 8;
-
-/// A list that has been probed, and how far its rows have gone on.
-#[derive(Debug, Clone, Copy)]
-struct Probed {
-    list: ListId,
-    /// Rows with this score by layer 0 or a better one have gone on.
-    taken_to: Option<f32>,
-    /// Whether rows remain.
-    more: bool,
-}
 
 /// What comes after the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +154,7 @@ pub struct Scan {
     ranked: Vec<ListId>,
     probed: Vec<Probed>,
     known: Known,
+    /// Rows that are scored in a round.
     funnel: usize,
     /// Whether there are rows not yet looked at.
     more: bool,
@@ -276,7 +271,7 @@ impl Scan {
                     return Err(damaged(block, "not a page of copies").into());
                 }
                 let slot = usize::from(waiting.slot);
-                let copy = halfs(group::copy_of(&body, slot, &self.directory.encoder.shape));
+                let copy = halfs(rows::copy_of(&body, slot, &self.directory.encoder.shape));
                 drop(body);
                 Some(reranker.vector(&copy)?)
             }
@@ -299,63 +294,57 @@ impl Scan {
     fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
         let all = self.ranked.len();
         let first = self.counters.rounds == 0;
-        let lists = match self.steering.probes {
-            _ if !first => self.probed.len().max(1) * tuning::MORE_LISTS,
-            Probes::All => all,
-            Probes::Lists(lists) => lists,
-            // A shorter query tells less about which lists are near, and scores their rows for less.
-            Probes::Auto if self.query.vector.len() < self.directory.meta.coarse_dimensions => {
-                2 * tuning::probes(all)
+        let (lists, enough_rows) = match self.steering.probes {
+            _ if !first => (self.probed.len().max(1) * tuning::MORE, usize::MAX),
+            Probes::All => (all, usize::MAX),
+            Probes::Lists(lists) => (lists, usize::MAX),
+            Probes::Auto => {
+                // A shorter query tells less about which lists are near, and scores their rows for less.
+                let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
+                (all, tuning::rows_seen(all) << u32::from(is_short))
             }
-            Probes::Auto => tuning::probes(all),
         };
-        let new = lists.min(all).saturating_sub(self.probed.len());
-        let before = self.probed.len();
-        let added = self.ranked[before..before + new].iter();
-        self.probed.extend(added.map(|list| Probed { list: *list, taken_to: None, more: true }));
         self.counters.rounds += 1;
-        self.counters.lists_probed += new as u64;
+        let directory = self.directory.clone();
+        let mut round = Round::default();
+        // Lists of former rounds that have rows left, then new ones.
+        let former = self.probed.len();
+        let again = (0..former).filter(|place| self.probed[*place].more);
+        let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
+        for (i, place) in places.iter().copied().enumerate() {
+            if place == self.probed.len() {
+                if round.rows() >= enough_rows {
+                    break;
+                }
+                mrl_memory::push(&mut self.probed, Probed::new(self.ranked[place]))?;
+            }
+            let head = |place: &usize| directory.entries[self.ranked[*place] as usize].head;
+            let following = places.get(i + 1).map_or(NONE, head);
+            let (query, known) = (&self.query, &mut self.known);
+            let list = (place, &self.probed[place]);
+            round.look_into(store, &directory, query, known, list, following)?;
+        }
+        self.counters.lists_probed += (self.probed.len() - former) as u64;
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
-            // How many rows the lists have is known once they are scored.
-            () if first => 0,
-            () => self.funnel * tuning::MORE_ROWS,
+            // How many rows the lists have is known once they are seen.
+            () if first => tuning::rows_scored(round.rows()),
+            () => self.funnel * tuning::MORE,
         };
-        let directory = self.directory.clone();
-        let mut round = Round::default();
-        let mut lists = self.probed.iter().filter(|probed| probed.more).peekable();
-        while let Some(Probed { list, taken_to, .. }) = lists.next() {
-            let head = |probed: &&Probed| directory.entries[probed.list as usize].head;
-            let following = lists.peek().map_or(NONE, head);
-            let (query, known) = (&self.query, &mut self.known);
-            round.score_list(store, &directory, query, known, *list, *taken_to, following)?;
-        }
-        self.counters.codes_scored += round.scored;
-        if self.funnel == 0 {
-            self.funnel = tuning::funnel(round.scored as usize, self.query.leading_share());
-        }
-        let returned_share = match first {
-            true => tuning::RETURNED_SHARE,
-            false => tuning::RETURNED_SHARE_LATER,
-        };
-        self.quota =
-            self.returned + (self.funnel / returned_share).max(tuning::LEAST_RETURNED) as u64;
-        let bar = round.bar(self.funnel);
-        for probed in self.probed.iter_mut().filter(|probed| probed.more) {
-            probed.taken_to = Some(probed.taken_to.map_or(bar, |before| before.min(bar)));
-            probed.more = bar != NO_BAR;
-        }
-        self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
-        let chosen = round.at_least(bar)?;
-        self.counters.codes_finished += chosen.len() as u64;
+        let scored = round.score_blocks(store, &directory, &self.query, self.funnel)?;
+        self.counters.codes_scored += scored;
+        self.quota = self.returned + (scored / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED);
         let epsilon = match self.steering.epsilon {
             Epsilon::Auto => tuning::EPSILON,
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
         };
-        let waiting =
-            round.finish(store, &directory, &self.query, &self.known, &chosen, epsilon)?;
+        let most = if everything { usize::MAX / 4 } else { tuning::rows_finished(scored) };
+        let lists = (&self.known, &mut self.probed[..]);
+        let waiting = round.finish(store, &directory, &self.query, lists, most, epsilon)?;
+        self.counters.codes_finished += waiting.len() as u64;
+        self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
         self.waiting.add(waiting)?;
         self.expected = false;
         Ok(())
@@ -407,7 +396,7 @@ impl Scan {
 /// Every TID of an index, in no order: for a query whose distances are all NULL.
 pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<Tid>, S::Error> {
     let shape = &directory.encoder.shape;
-    let mut tids = Vec::new();
+    let (mut tids, mut bytes) = (Vec::new(), Vec::new());
     for list in directory.live_lists().iter().copied().chain([ZEROS, NULLS]) {
         let entry = directory.entries.get(list as usize);
         let head = entry.ok_or(damaged(META_BLOCK, "no such list"))?.head;
@@ -421,12 +410,22 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
             steps.step(store, block)?;
             let body = store.read(block)?;
             let group = Group::new(&body, block, list, shape)?;
-            for slot in 0..group.rows() {
-                if group.block(slot / ROWS).live() >> (slot % ROWS) & 1 == 1 {
-                    let rows_block = group.row_page(slot / shape.rows_on_page);
-                    let rows = store.read(rows_block)?;
-                    page::expect(&rows, rows_block, Kind::Rows, list)?;
-                    mrl_memory::push(&mut tids, RowEntry::of(&rows, slot, shape).tid())?;
+            for index in 0..group.blocks() {
+                let live = group.summary(index).live();
+                if live == 0 {
+                    continue;
+                }
+                rows::read_block(
+                    store,
+                    shape,
+                    list,
+                    index,
+                    |page| group.row_page(page),
+                    &mut bytes,
+                )?;
+                let rows = Rows::new(&bytes, shape);
+                for row in (0..ROWS).filter(|row| live >> row & 1 == 1) {
+                    mrl_memory::push(&mut tids, rows.tid(row))?;
                 }
             }
             block = page::next(&body);

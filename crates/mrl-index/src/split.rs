@@ -13,11 +13,10 @@ use crate::build::MOST_LISTS;
 use crate::chain::{Member, free, pages_of, read_members, write_list};
 use crate::directory::Directory;
 use crate::encode::{coarse_of, narrowed};
-use crate::group::RowEntry;
-use crate::insert::GROUPS_BEFORE_SPLIT;
+use crate::insert::SLOTS_BEFORE_SPLIT;
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
-use crate::shape::{Shape, TID_BYTES};
+use crate::shape::Shape;
 use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
 
 /// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
@@ -67,7 +66,7 @@ fn replace<S: PageStore>(
     }
     let members = read_members(store, directory, list, old.head)?;
     let shape = &directory.encoder.shape;
-    let due = (GROUPS_BEFORE_SPLIT * shape.group_rows) << old.patience.min(16);
+    let due = SLOTS_BEFORE_SPLIT << old.patience.min(16);
     if parts == 2 && members.len() < due / 2 {
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
@@ -94,10 +93,15 @@ fn replace<S: PageStore>(
     let mut entries = Vec::new();
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
-        let head = write_list(store, shape, id, part)?;
-        let (frame_block, frame_place) = match frame {
-            Frame::Kept(block, place) => (block, place),
-            Frame::New(frame) => write_frame(store, &mut meta, shape, &frame)?,
+        let (head, (frame_block, frame_place)) = match frame {
+            Frame::Kept(block, place) => {
+                let frame = directory.frame(store, list)?;
+                (write_list(store, directory, id, &frame, part)?, (block, place))
+            }
+            Frame::New(frame) => (
+                write_list(store, directory, id, &frame, part)?,
+                write_frame(store, &mut meta, shape, &frame)?,
+            ),
         };
         entries.push(Entry {
             head,
@@ -156,9 +160,7 @@ fn cut<S: PageStore>(
                 frames.len() - 1
             }
         };
-        let mut bytes = vec![0; TID_BYTES];
-        bytes.extend_from_slice(&member.row.entry);
-        vectors.push(encoder.decode(&member.row.leading, RowEntry(&bytes), &frames[known].1));
+        vectors.push(encoder.decode(&member.row.record, &frames[known].1));
     }
     let width = encoder.coarse_dimensions;
     let coarse: Vec<Vec<f16>> = mrl_memory::collect(

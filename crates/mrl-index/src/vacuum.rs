@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::block::ROWS;
 use crate::chain;
 use crate::directory::Directory;
-use crate::group::{self, Group, References, RowEntry, Tid};
+use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::page::{self, Block, ListId, NONE, damaged};
 use crate::round::read_references;
+use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::split;
 use crate::store::{Change, ListLock, PageStore, Steps};
@@ -33,6 +34,8 @@ pub struct Swept {
 
 /// A list with less than this share of its slots in use is written anew.
 const SPARSE: f64 = 0.25;
+/// Fewer slots than this are not worth it.
+const SLOTS_WORTH_REWRITING: u64 = 320;
 
 /// Asks of every TID whether it is dead, and takes out those that are.
 pub fn bulk_delete<S: PageStore>(
@@ -40,7 +43,6 @@ pub fn bulk_delete<S: PageStore>(
     is_dead: &mut dyn FnMut(Tid) -> bool,
 ) -> Result<Deleted, S::Error> {
     let mut deleted = Deleted::default();
-    let mut sparse = Vec::new();
     let mut list = 0;
     loop {
         store.check_interrupts()?;
@@ -54,21 +56,9 @@ pub fn bulk_delete<S: PageStore>(
         let entry = Entry::read(&*store.read(block)?, block, list)?;
         if entry.state == State::Live {
             let pass = Pass { store, shape: &meta.shape(), list, head: entry.head };
-            let (rows, slots) = pass.run(is_dead, &mut deleted)?;
-            if list >= FIRST_LIST
-                && slots > meta.shape().group_rows
-                && (rows as f64) < SPARSE * slots as f64
-            {
-                mrl_memory::push(&mut sparse, list)?;
-            }
+            pass.run(is_dead, &mut deleted)?;
         }
         list += 1;
-    }
-    if !sparse.is_empty() {
-        let directory = Directory::read(store)?;
-        for list in sparse {
-            split::rewrite(store, &directory, list)?;
-        }
     }
     Ok(deleted)
 }
@@ -82,12 +72,11 @@ struct Pass<'a, S: PageStore> {
 }
 
 impl<S: PageStore> Pass<'_, S> {
-    /// Returns the rows left and the slots that the list has.
     fn run(
         &self,
         is_dead: &mut dyn FnMut(Tid) -> bool,
         deleted: &mut Deleted,
-    ) -> Result<(usize, usize), S::Error> {
+    ) -> Result<(), S::Error> {
         let newest = Group::new(&*self.store.read(self.head)?, self.head, self.list, self.shape)?
             .references();
         let references = read_references(self.store, self.list, newest)?;
@@ -104,14 +93,12 @@ impl<S: PageStore> Pass<'_, S> {
             }
         }
         let (mut block, mut steps) = (self.head, Steps::default());
-        let (mut rows, mut slots, mut open) = (0, 0, Vec::new());
+        let mut open = Vec::new();
         while block != NONE {
             steps.step(self.store, block)?;
             self.clean_group(block, &mut living, &mut gone, is_dead, deleted)?;
             let body = self.store.read(block)?;
             let group = Group::new(&body, block, self.list, self.shape)?;
-            rows += group.live_rows();
-            slots += self.shape.group_rows;
             if group.live_rows() < self.shape.group_rows {
                 mrl_memory::push(&mut open, (block, group.next_open()))?;
             }
@@ -120,8 +107,7 @@ impl<S: PageStore> Pass<'_, S> {
         if self.list >= FIRST_LIST {
             self.relink_open(&open)?;
         }
-        self.clean_references(newest, &gone)?;
-        Ok((rows, slots))
+        self.clean_references(newest, &gone)
     }
 
     /// Takes dead rows out of a group, or puts a living reference into their place.
@@ -144,18 +130,22 @@ impl<S: PageStore> Pass<'_, S> {
         {
             let body = self.store.read(block)?;
             let group = Group::new(&body, block, self.list, self.shape)?;
-            for slot in 0..group.rows() {
-                let rows = group.block(slot / ROWS);
-                if rows.live() >> (slot % ROWS) & 1 == 0 {
+            let mut bytes = Vec::new();
+            for slot in 0..group.blocks() * ROWS {
+                let summary = group.summary(slot / ROWS);
+                if summary.live() == 0 {
                     continue;
                 }
-                let index = slot / self.shape.rows_on_page;
-                let row_block = group.row_page(index);
-                let tid = {
-                    let page = self.store.read(row_block)?;
-                    page::expect(&page, row_block, Kind::Rows, self.list)?;
-                    RowEntry::of(&page, slot, self.shape).tid()
-                };
+                if slot % ROWS == 0 {
+                    let page = |page| group.row_page(page);
+                    let (store, shape) = (self.store, self.shape);
+                    rows::read_block(store, shape, self.list, slot / ROWS, page, &mut bytes)?;
+                }
+                if summary.live() >> (slot % ROWS) & 1 == 0 {
+                    continue;
+                }
+                let (index, _) = rows::tid_place(slot, self.shape);
+                let tid = Rows::new(&bytes, self.shape).tid(slot % ROWS);
                 let number = group.reference_number(slot);
                 let mut own = number.and_then(|number| living.get_mut(&number));
                 // A crash came between a promotion and the end of the reference.
@@ -166,7 +156,7 @@ impl<S: PageStore> Pass<'_, S> {
                     gone.insert((number, tid));
                     deleted.kept -= 1;
                 }
-                let is_marked = rows.referenced() >> (slot % ROWS) & 1 == 1;
+                let is_marked = summary.referenced() >> (slot % ROWS) & 1 == 1;
                 if !is_dead(tid) {
                     deleted.kept += 1;
                     if is_marked && own.is_none_or(|own| own.is_empty()) {
@@ -194,12 +184,12 @@ impl<S: PageStore> Pass<'_, S> {
             let row_block =
                 Group::new(change.body(place), block, self.list, self.shape)?.row_page(index);
             let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
-            let rows = if promotes { Some(change.lock(row_block)?) } else { None };
+            let row_page = if promotes { Some(change.lock(row_block)?) } else { None };
             for (slot, fate) in fates {
-                let (live, referenced) = match (fate, rows) {
-                    (Fate::Promote(tid, more), Some(rows)) => {
-                        let offset = group::entry_offset(slot, self.shape);
-                        group::put_tid(change.body_mut(rows), offset, tid);
+                let (live, referenced) = match (fate, row_page) {
+                    (Fate::Promote(tid, more), Some(row_page)) => {
+                        let (_, offset) = rows::tid_place(slot, self.shape);
+                        rows::put_tid(change.body_mut(row_page), offset, tid);
                         (true, more)
                     }
                     (Fate::Unmark, _) => (true, false),
@@ -271,9 +261,25 @@ impl<S: PageStore> Pass<'_, S> {
     }
 }
 
-/// Takes back the pages of retired lists, and those that a crash left belonging to nothing.
+/// Takes back the pages of retired lists, and those that a crash left belonging to nothing; then writes
+/// sparse lists anew. That comes at last: it may need room, of which there is none where a disk is full, and the
+/// pages given back before are the first that it takes.
 pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
-    let Some(_lock) = store.lock_directory(true)? else { return Ok(Swept::default()) };
+    let (swept, sparse) = sweep(store)?;
+    if !sparse.is_empty() {
+        store.publish_offers()?;
+        let directory = Directory::read(store)?;
+        for list in sparse {
+            split::rewrite(store, &directory, list)?;
+        }
+    }
+    Ok(swept)
+}
+
+/// All of the clean-up but for sparse lists, which are named.
+fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
+    let mut sparse = Vec::new();
+    let Some(_lock) = store.lock_directory(true)? else { return Ok((Swept::default(), sparse)) };
     let directory = Directory::read(store)?;
     split::recycle(store, &directory, usize::MAX)?;
     let directory = Directory::read(store)?;
@@ -293,10 +299,13 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
             used.insert(block);
             mrl_memory::check()?;
         }
-        swept.rows += match entry.state {
-            State::Live => rows_of(store, shape, list, entry.head)?,
-            _ => 0,
-        };
+        if entry.state == State::Live {
+            let (rows, references, slots) = rows_of(store, shape, list, entry.head)?;
+            swept.rows += rows + references;
+            if slots > SLOTS_WORTH_REWRITING && (rows as f64) < SPARSE * slots as f64 {
+                mrl_memory::push(&mut sparse, list)?;
+            }
+        }
     }
     for block in (0..blocks).filter(|block| !used.contains(block)) {
         store.check_interrupts()?;
@@ -321,22 +330,26 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
             swept.free += 1;
         }
     }
-    Ok(swept)
+    Ok((swept, sparse))
 }
 
+/// A list's rows, its references, and the slots of its blocks.
 fn rows_of<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
     head: Block,
-) -> Result<u64, S::Error> {
+) -> Result<(u64, u64, u64), S::Error> {
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-    let mut rows = read_references(store, list, newest)?.len() as u64;
+    let references = read_references(store, list, newest)?.len() as u64;
+    let (mut rows, mut slots) = (0, 0);
     let mut block = head;
     while block != NONE {
         let body = store.read(block)?;
-        rows += Group::new(&body, block, list, shape)?.live_rows() as u64;
+        let group = Group::new(&body, block, list, shape)?;
+        rows += group.live_rows() as u64;
+        slots += (group.blocks() * ROWS) as u64;
         block = page::next(&body);
     }
-    Ok(rows)
+    Ok((rows, references, slots))
 }

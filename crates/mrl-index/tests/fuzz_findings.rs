@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use half::f16;
+use mrl_index::block::ROWS;
 use mrl_index::check::info;
 use mrl_index::directory::Directory;
 use mrl_index::group::{self, MOST_REFERENCES};
@@ -45,10 +46,11 @@ fn a_row_with_a_score_that_is_no_number_comes_with_exact_settings() {
     let (store, directory) = built(&rows, &plan(64, Metric::InnerProduct, false), 1);
     let head = directory.entries[FIRST_LIST as usize].head;
     let shape = &directory.encoder.shape;
-    const SCALES: usize = mrl_index::block::BLOCK_BYTES;
-    change(&store, head, |body| {
-        page::put(body, shape.first_block + SCALES, &half::bf16::NAN.to_le_bytes());
-    });
+    let rows_page =
+        group::Group::new(&store.read(head).unwrap(), head, FIRST_LIST, shape).unwrap().row_page(0);
+    // The scale of layer 0 of the first row of the first block.
+    let scale = page::TAG_BYTES + ROWS * (shape.codes_at(0) + shape.code_bytes(0));
+    change(&store, rows_page, |body| page::put(body, scale, &half::bf16::NAN.to_le_bytes()));
     let query = vec![half::f16::ONE; 64];
     for epsilon in [Epsilon::Exact, Epsilon::Auto] {
         let steering = Steering { probes: Probes::All, epsilon, ..Steering::default() };

@@ -1,0 +1,189 @@
+//! The order of a list's rows in which each 32 belong together.
+//!
+//! The rows are cut into halves of whole blocks by a direction along which they differ much, each half again,
+//! down to blocks. A direction is the difference of the means of the halves that the one before it makes: a few
+//! rounds of that are the power method on the rows' covariance, with signs. All of it works on what the rows'
+//! codes stand for, so that a list can be arranged anew without its vectors.
+
+use half::f16;
+use mrl_kernels as kernels;
+use mrl_memory::OutOfMemory;
+
+use crate::block::ROWS;
+use crate::encode::{Encoder, narrowed};
+use crate::shape::Shape;
+use crate::summary::Offset;
+
+/// Rounds of a direction.
+const ROUNDS: usize = 4;
+
+/// The places of rows in the order in which they should lie. Of each its record is given and, where its frame
+/// is another than that of most, the way to it.
+pub fn arrange<'a>(
+    shape: &Shape,
+    rows_given: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a Offset>)>,
+) -> Result<Vec<u32>, OutOfMemory> {
+    let count = rows_given.len();
+    let mut order = mrl_memory::collect(0..count as u32)?;
+    if count <= ROWS {
+        return Ok(order);
+    }
+    let mut rows = Vec::new();
+    mrl_memory::reserve(&mut rows, count * shape.dimensions)?;
+    for (record, offset) in rows_given {
+        Encoder::decode_rotated(shape, record, |layer, mut piece| {
+            if let Some(offset) = offset {
+                let offset = &offset.rotated[shape.layers.range(layer)];
+                piece.iter_mut().zip(offset).for_each(|(x, more)| *x += more);
+            }
+            rows.extend(narrowed(&piece));
+        });
+    }
+    let mut work = Work {
+        rows: &rows,
+        dimensions: shape.dimensions,
+        offsets: mrl_memory::filled((0.0, 0), count)?,
+        sums: [
+            mrl_memory::filled(0.0, shape.dimensions)?,
+            mrl_memory::filled(0.0, shape.dimensions)?,
+        ],
+        direction: mrl_memory::filled(f16::ZERO, shape.dimensions)?,
+    };
+    work.cut(&mut order);
+    Ok(order)
+}
+
+struct Work<'a> {
+    rows: &'a [f16],
+    dimensions: usize,
+    /// How far each row lies along the direction.
+    offsets: Vec<(f32, u32)>,
+    sums: [Vec<f64>; 2],
+    direction: Vec<f16>,
+}
+
+impl Work<'_> {
+    fn row(&self, row: u32) -> &[f16] {
+        &self.rows[row as usize * self.dimensions..][..self.dimensions]
+    }
+
+    fn cut(&mut self, order: &mut [u32]) {
+        if order.len() <= ROWS {
+            return;
+        }
+        let half = order.len().div_ceil(ROWS) / 2 * ROWS;
+        // The first direction: from the first row to the one that is farthest from it.
+        let first = self.row(order[0]);
+        let distance = |row: &u32| kernels::squared_l2(self.row(*row), first);
+        let farthest = order.iter().copied().map(|row| (distance(&row), row));
+        let farthest = farthest.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(order[0], |(_, row)| row);
+        let difference = self.row(farthest).iter().zip(self.row(order[0]));
+        let difference: Vec<f32> = difference.map(|(a, b)| a.to_f32() - b.to_f32()).collect();
+        self.point_to(&difference);
+        for round in 0..ROUNDS {
+            self.sort(order, half);
+            if round + 1 < ROUNDS {
+                self.turn(order, half);
+            }
+        }
+        let (before, after) = order.split_at_mut(half);
+        self.cut(before);
+        self.cut(after);
+    }
+
+    /// Puts the rows that lie the least along the direction first.
+    fn sort(&mut self, order: &mut [u32], half: usize) {
+        let mut offsets = std::mem::take(&mut self.offsets);
+        for (offset, row) in offsets.iter_mut().zip(order.iter()) {
+            *offset = (kernels::dot(self.row(*row), &self.direction), *row);
+        }
+        let all = &mut offsets[..order.len()];
+        all.select_nth_unstable_by(half, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        for (row, (_, of)) in order.iter_mut().zip(all) {
+            *row = *of;
+        }
+        self.offsets = offsets;
+    }
+
+    /// Makes the direction the one from the mean of the first half to that of the second.
+    fn turn(&mut self, order: &[u32], half: usize) {
+        let mut sums = std::mem::take(&mut self.sums);
+        for (sum, rows) in sums.iter_mut().zip([&order[..half], &order[half..]]) {
+            sum.fill(0.0);
+            for row in rows {
+                kernels::add_to_sums(self.row(*row), sum);
+            }
+        }
+        let counts = [half as f64, (order.len() - half) as f64];
+        let difference = sums[1].iter().zip(&sums[0]);
+        let difference: Vec<f32> =
+            difference.map(|(b, a)| (b / counts[1] - a / counts[0]) as f32).collect();
+        self.sums = sums;
+        self.point_to(&difference);
+    }
+
+    /// Of length 1, so that halfs can hold it.
+    fn point_to(&mut self, difference: &[f32]) {
+        let length = difference.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+        let scale = if length > 0.0 { (1.0 / length) as f32 } else { 0.0 };
+        let scaled: Vec<f32> = difference.iter().map(|x| x * scale).collect();
+        self.direction = narrowed(&scaled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::{Meta, Metric};
+    use crate::page::NONE;
+    use crate::random::Random;
+
+    fn encoder(dimensions: usize) -> Encoder {
+        Encoder::new(&Meta {
+            build: 0,
+            epoch: 1,
+            seed: 5,
+            next_list: 3,
+            dimensions,
+            coarse_dimensions: dimensions,
+            metric: Metric::InnerProduct,
+            copies: false,
+            frames_block: NONE,
+            frames_used: 0,
+            directory: Vec::new(),
+        })
+    }
+
+    /// Rows of eight clusters of 32, mixed: every block is of one cluster.
+    #[test]
+    fn rows_that_belong_together_come_together() {
+        let encoder = encoder(96);
+        let mut random = Random::new(3);
+        let mut uniform = move || (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        let centres: Vec<Vec<f32>> = (0..8).map(|_| (0..96).map(|_| uniform()).collect()).collect();
+        let records: Vec<Vec<u8>> = (0..8 * ROWS)
+            .map(|i| {
+                let row: Vec<f32> = centres[i % 8].iter().map(|x| x + 0.2 * uniform()).collect();
+                encoder.row(&narrowed(&row), &[f16::ZERO; 96]).record
+            })
+            .collect();
+        let order =
+            arrange(&encoder.shape, records.iter().map(|record| (&record[..], None))).unwrap();
+        for block in order.chunks(ROWS) {
+            assert!(block.iter().all(|row| row % 8 == block[0] % 8), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn every_row_comes_once() {
+        let encoder = encoder(5);
+        for count in [0, 1, 31, 32, 33, 64, 100, 1000] {
+            // All alike: there is no direction.
+            let record = encoder.row(&[f16::ONE; 5], &[f16::ZERO; 5]).record;
+            let order = arrange(&encoder.shape, (0..count).map(|_| (&record[..], None))).unwrap();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..count as u32).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Blocks of 32 rows on row pages (drawn in [`crate::shape`]): read whole, written row by row or whole.
+//!
+//! A row's *record* is what its block has of it, but for its *head*: the TID, and the place of its frame. Each of its fields of one or two bytes lies
+//! beside the same field of the other 31 rows, so a field that is `w` bytes wide and begins at byte `i` of the
+//! row lies at `32 i + w r` of the block.
+
+use mrl_kernels::{CodeBytes, CodeScales};
+
+use crate::block::ROWS;
+use crate::group::Tid;
+use crate::page::{self, Block, Body, Kind, ListId, TAG_BYTES, get_u16, get_u32, put};
+use crate::shape::{HEAD_BYTES, ROW_PAGE_BYTES, Shape, TID_BYTES};
+use crate::store::PageStore;
+
+/// A row without its head, as its pages keep it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What its block has of it, but for its head, in the order of [`crate::shape`].
+    pub record: Vec<u8>,
+    /// The vector's halfs, where the index keeps copies.
+    pub copy: Option<Vec<u8>>,
+}
+
+/// A part of a block that lies on one row page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// The row page's number in its group.
+    pub page: usize,
+    /// Where it begins in the page's body.
+    pub offset: usize,
+    /// Where it begins in the block.
+    pub at: usize,
+    pub bytes: usize,
+}
+
+/// The parts of a block of a group, in order.
+pub fn segments(shape: &Shape, block: usize) -> impl Iterator<Item = Segment> + use<> {
+    let (start, all) = (shape.start(block), shape.block_bytes);
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (page, offset) = ((start + at) / ROW_PAGE_BYTES, (start + at) % ROW_PAGE_BYTES);
+        let bytes = (all - at).min(ROW_PAGE_BYTES - offset);
+        let segment = Segment { page, offset: TAG_BYTES + offset, at, bytes };
+        at += bytes;
+        (bytes > 0).then_some(segment)
+    })
+}
+
+/// A block's bytes.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    bytes: &'a [u8],
+    shape: &'a Shape,
+}
+
+impl<'a> Rows<'a> {
+    /// Of as many bytes as a block has.
+    #[inline]
+    pub fn new(bytes: &'a [u8], shape: &'a Shape) -> Self {
+        Self { bytes: &bytes[..shape.block_bytes], shape }
+    }
+
+    #[inline]
+    pub fn tid(&self, row: usize) -> Tid {
+        get_tid(&self.bytes[TID_BYTES * row..])
+    }
+
+    /// The places of the rows' frames among their group's.
+    #[inline]
+    pub fn frames(&self) -> &'a [u8; ROWS] {
+        self.bytes[TID_BYTES * ROWS..].first_chunk().unwrap_or(&[0; ROWS])
+    }
+
+    /// Byte after byte of all rows' codes of a layer.
+    #[inline]
+    pub fn codes(&self, layer: usize) -> &'a [CodeBytes] {
+        let start = ROWS * self.shape.codes_at(layer);
+        self.bytes[start..start + ROWS * self.shape.code_bytes(layer)].as_chunks().0
+    }
+
+    #[inline]
+    fn pairs(&self, at: usize) -> &'a CodeScales {
+        self.bytes[ROWS * at..][..2 * ROWS].as_chunks().0.first_chunk().unwrap_or(&[[0; 2]; ROWS])
+    }
+
+    /// The rows' scales of a layer, bfloat16s.
+    #[inline]
+    pub fn scales(&self, layer: usize) -> &'a CodeScales {
+        self.pairs(self.shape.codes_at(layer) + self.shape.code_bytes(layer))
+    }
+
+    /// The rows' terms, bfloat16s.
+    #[inline]
+    pub fn terms(&self) -> &'a CodeScales {
+        self.pairs(self.shape.term_at())
+    }
+
+    /// The prefixes' shares at an inner border.
+    #[inline]
+    pub fn shares(&self, border: usize) -> &'a [u8; ROWS] {
+        let at = self.shape.term_at() + 2 + border;
+        self.bytes[ROWS * at..].first_chunk().unwrap_or(&[0; ROWS])
+    }
+
+    /// A row's record.
+    pub fn record(&self, row: usize) -> Vec<u8> {
+        let mut record = vec![0; self.shape.record_bytes];
+        for (at, width) in fields(self.shape) {
+            let from = &self.bytes[ROWS * at + width * row..][..width];
+            record[at - HEAD_BYTES..][..width].copy_from_slice(from);
+        }
+        record
+    }
+
+    /// Whether a row's record is this one.
+    pub fn is(&self, row: usize, record: &[u8]) -> bool {
+        fields(self.shape).all(|(at, width)| {
+            self.bytes[ROWS * at + width * row..][..width] == record[at - HEAD_BYTES..][..width]
+        })
+    }
+}
+
+/// Where the fields of a record begin in a row's bytes, head included, and how wide they are.
+fn fields(shape: &Shape) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let layers = (0..shape.layers.count()).flat_map(|layer| {
+        let (at, codes) = (shape.codes_at(layer), shape.code_bytes(layer));
+        (at..at + codes).map(|at| (at, 1)).chain([(at + codes, 2)])
+    });
+    let term = shape.term_at();
+    let shares = (0..shape.inner_borders()).map(move |border| (term + 2 + border, 1));
+    layers.chain([(term, 2)]).chain(shares)
+}
+
+/// Writes a row into the bytes of its block.
+pub fn store_row(
+    bytes: &mut [u8],
+    row: usize,
+    (tid, frame): (Tid, u8),
+    record: &[u8],
+    shape: &Shape,
+) {
+    put_tid(bytes, TID_BYTES * row, tid);
+    bytes[TID_BYTES * ROWS + row] = frame;
+    for (at, width) in fields(shape) {
+        put(bytes, ROWS * at + width * row, &record[at - HEAD_BYTES..][..width]);
+    }
+}
+
+/// Where a row's TID is: the row page's number in its group, and the offset in its body.
+pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
+    let start = shape.start(slot / ROWS);
+    let (page, offset) = (start / ROW_PAGE_BYTES, start % ROW_PAGE_BYTES);
+    (page, TAG_BYTES + offset + TID_BYTES * (slot % ROWS))
+}
+
+/// Copies a block out of its pages; `block_of` tells where the group's row pages are.
+pub fn read_block<S: PageStore>(
+    store: &S,
+    shape: &Shape,
+    list: ListId,
+    block: usize,
+    block_of: impl Fn(usize) -> Block,
+    bytes: &mut Vec<u8>,
+) -> Result<(), S::Error> {
+    bytes.clear();
+    for segment in segments(shape, block) {
+        let place = block_of(segment.page);
+        let body = store.read(place)?;
+        page::expect(&body, place, Kind::Rows, list)?;
+        mrl_memory::extend(bytes, &body[segment.offset..][..segment.bytes])?;
+    }
+    Ok(())
+}
+
+#[inline]
+pub fn get_tid(bytes: &[u8]) -> Tid {
+    u64::from(get_u32(bytes, 0)) << 16 | u64::from(get_u16(bytes, 4))
+}
+
+pub fn put_tid(bytes: &mut [u8], offset: usize, tid: Tid) {
+    put(bytes, offset, &((tid >> 16) as u32).to_le_bytes());
+    put(bytes, offset + 4, &(tid as u16).to_le_bytes());
+}
+
+pub fn store_copy(body: &mut Body, slot: usize, copy: &[u8], shape: &Shape) {
+    put(body, TAG_BYTES + slot % shape.copies_on_page * 2 * shape.dimensions, copy);
+}
+
+/// A copy's bytes on its page.
+pub fn copy_of<'a>(body: &'a Body, slot: usize, shape: &Shape) -> &'a [u8] {
+    &body[TAG_BYTES + slot % shape.copies_on_page * 2 * shape.dimensions..][..2 * shape.dimensions]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_stored_is_read(
+            dimensions in 1usize..900,
+            rows in prop::collection::vec((0u64..1 << 48, any::<u64>()), 1..=ROWS),
+        ) {
+            let shape = Shape::new(dimensions, false);
+            let mut bytes = vec![0; shape.block_bytes];
+            let record = |seed: u64| -> Vec<u8> {
+                let mut random = crate::random::Random::new(seed);
+                (0..shape.record_bytes).map(|_| random.next() as u8).collect()
+            };
+            for (row, (tid, seed)) in rows.iter().enumerate() {
+                store_row(&mut bytes, row, (*tid, row as u8), &record(*seed), &shape);
+            }
+            let stored = Rows::new(&bytes, &shape);
+            for (row, (tid, seed)) in rows.iter().enumerate() {
+                prop_assert_eq!(stored.tid(row), *tid);
+                prop_assert_eq!(usize::from(stored.frames()[row]), row);
+                prop_assert_eq!(stored.record(row), record(*seed));
+                prop_assert!(stored.is(row, &record(*seed)));
+            }
+        }
+    }
+
+    #[test]
+    fn segments_are_the_whole_block() {
+        for dimensions in [1, 64, 384, 768, 2000, 4000] {
+            let shape = Shape::new(dimensions, false);
+            for block in 0..shape.group_blocks {
+                let parts: Vec<_> = segments(&shape, block).collect();
+                assert!(parts.len() <= shape.block_pages);
+                assert_eq!(parts.iter().map(|part| part.bytes).sum::<usize>(), shape.block_bytes);
+                let first = parts[0];
+                assert_eq!((first.page, first.offset), tid_place(block * ROWS, &shape));
+                for pair in parts.windows(2) {
+                    assert_eq!(pair[0].at + pair[0].bytes, pair[1].at);
+                    assert_eq!((pair[0].page + 1, TAG_BYTES), (pair[1].page, pair[1].offset));
+                }
+            }
+        }
+    }
+}
