@@ -49,7 +49,7 @@ const MOST_BLOCKS: usize = 1 << 20;
 /// Indexes whose buffers are remembered; of more a session forgets all and begins anew.
 const MOST_KEPT: usize = 64;
 /// Of so many reads of pages one takes the long way.
-const LONG_WAY: u32 = 16;
+const LONG_WAY: u32 = 64;
 
 /// The buffers in which a relation's pages were last seen.
 #[derive(Default)]

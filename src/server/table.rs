@@ -2,9 +2,12 @@
 //! routines. Each call is guarded, as those of the server's other functions are: an error in it unwinds.
 
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+
+use crate::server::buffer::Recent;
 
 /// A routine that every table has.
 macro_rules! routine {
@@ -177,6 +180,8 @@ pub unsafe fn needs_wal(relation: pg_sys::Relation) -> bool {
 pub struct Ahead {
     table: pg_sys::Relation,
     is_heap: bool,
+    /// Where the table's pages were, if all of it may well be in memory; else the storage has to be asked.
+    recent: Option<Rc<Recent>>,
     bytes: usize,
     /// Pages of rows whose line pointers have been asked for, and the row's number on it.
     pointed: [(*const u8, u16); Self::STEPS],
@@ -198,7 +203,32 @@ impl Ahead {
         // SAFETY: by contract. Only of the server's own tables it is known how rows lie on pages.
         let is_heap = unsafe { (*table).rd_tableam == pg_sys::GetHeapamTableAmRoutine() };
         let pointed = [(std::ptr::null(), 0); Self::STEPS];
-        Self { table, is_heap, bytes: bytes + Self::BYTES_BEFORE, pointed, turn: 0 }
+        // SAFETY: by contract; reads a setting.
+        let recent = unsafe {
+            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+            let is_small = is_heap
+                && pg_sys::RelationGetNumberOfBlocksInFork(table, fork)
+                    < pg_sys::NBuffers as u32 / 2;
+            is_small.then(|| Recent::of(table))
+        };
+        Self { table, is_heap, recent, bytes: bytes + Self::BYTES_BEFORE, pointed, turn: 0 }
+    }
+
+    /// Where a block is in memory; where it is not, the storage is asked for it.
+    fn find(&self, block: u32) -> *const u8 {
+        // SAFETY: the table is open. Where the block is in memory its buffer is named; that may be given to
+        // another block at any time, so its bytes are only asked for, not believed.
+        unsafe {
+            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+            let buffer = pg_sys::PrefetchBuffer(self.table, fork, block).recent_buffer;
+            if buffer <= 0 {
+                return std::ptr::null();
+            }
+            if let Some(recent) = &self.recent {
+                recent.remember(block, buffer);
+            }
+            pg_sys::BufferGetPage(buffer).cast::<u8>().cast_const()
+        }
     }
 
     /// A row that will be read after those told of before.
@@ -207,17 +237,8 @@ impl Ahead {
             return;
         }
         let number = usize::from(number.max(1) - 1);
-        // SAFETY: the table is open. Where the block is in memory its buffer is named; that may be given to
-        // another block at any time, so its bytes are only asked for, not believed.
-        let page = unsafe {
-            let buffer =
-                pg_sys::PrefetchBuffer(self.table, pg_sys::ForkNumber::MAIN_FORKNUM, block)
-                    .recent_buffer;
-            match buffer {
-                1.. => pg_sys::BufferGetPage(buffer).cast::<u8>().cast_const(),
-                _ => std::ptr::null(),
-            }
-        };
+        let known = self.recent.as_ref().and_then(|recent| recent.address(block));
+        let page = known.unwrap_or_else(|| self.find(block));
         if !page.is_null() {
             mrl_kernels::prefetch(page.wrapping_add(Self::PAGE_HEADER_BYTES + 4 * number), 4);
         }

@@ -62,9 +62,11 @@ impl Tables {
         let most = |table: &[f32; 16]| table.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let widest = products.iter().map(|table| most(table) - least(table)).fold(0.0, f32::max);
         let step = if widest > 0.0 { widest / f32::from(MOST_COUNTED) } else { 1.0 };
+        let per_step = 1.0 / step;
         let bytes = |table: &[f32; 16]| {
             let least = least(table);
-            table.map(|product| ((product - least) / step).round() as u8)
+            // To the nearest, as all are positive.
+            table.map(|product| ((product - least) * per_step + 0.5) as u8)
         };
         let pairs = products.as_chunks::<2>().0;
         Self {
@@ -74,19 +76,13 @@ impl Tables {
         }
     }
 
-    /// The scores of a block's rows: `base`, and of each row its scale times the product of the query with
-    /// the levels of its code.
+    /// Adds to the score of each row of a block its scale times the product of the query with the levels of
+    /// its code.
     ///
     /// Each table's term of a product is rounded to a byte's unit, so it is off by [`Tables::rounding`] at most.
     #[inline]
-    pub fn score(
-        &self,
-        codes: &[CodeBytes],
-        scales: &CodeScales,
-        base: f32,
-        scores: &mut [f32; ROWS],
-    ) {
-        let unit = CodeUnit { base, offset: self.offset, step: self.step };
+    pub fn score(&self, codes: &[CodeBytes], scales: &CodeScales, scores: &mut [f32; ROWS]) {
+        let unit = CodeUnit { offset: self.offset, step: self.step };
         score_codes(&codes[..self.bytes.len()], &self.bytes, scales, &unit, scores);
     }
 
@@ -107,7 +103,7 @@ mod tests {
         let transposed: Vec<CodeBytes> =
             (0..codes[0].len()).map(|j| std::array::from_fn(|row| codes[row][j])).collect();
         let mut scores = [0.0; ROWS];
-        tables.score(&transposed, &[[0x80, 0x3f]; ROWS], 0.0, &mut scores);
+        tables.score(&transposed, &[[0x80, 0x3f]; ROWS], &mut scores);
         scores
     }
 

@@ -123,7 +123,7 @@ fn add_row<S: PageStore>(
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
     // The vector asks for the block that a scan for it would look into first.
-    let query = Query::new(&directory.encoder, vector);
+    let query = Query::of_summaries(&directory.encoder, vector);
     let base = query.base(&directory.frame(store, list)?);
     let mut popped = 0;
     loop {
@@ -370,62 +370,59 @@ fn refer<S: PageStore>(
 ) -> Result<bool, S::Error> {
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
-    let query = Query::new(&directory.encoder, vector);
-    let base = query.base(&directory.frame(store, list)?);
-    // What the vector is against each frame.
-    let mut against: Vec<(ListId, Row)> = Vec::new();
+    // What the vector is against each frame, the list's own first.
+    let own = directory.encoder.row(vector, &directory.frame(store, list)?);
+    let mut against: Vec<(ListId, Row)> = vec![(list, own)];
     let mut bytes = Vec::new();
     let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
-        for frame in group.frames().into_iter().filter(|frame| *frame != 0) {
-            if !against.iter().any(|(of, _)| *of == frame) {
-                let row = directory.encoder.row(vector, &directory.frame(store, frame)?);
-                against.push((frame, row));
-            }
-        }
         let mut near = Vec::new();
         for index in 0..group.blocks() {
             let summary = group.summary(index);
             if summary.live() != 0 {
-                let score = query.score_summary(summary, base);
-                mrl_memory::push(&mut near, (score, index, summary.live()))?;
+                let differing = summary::differing(summary, &against[0].1.record, shape);
+                mrl_memory::push(&mut near, (differing, index, summary.live()))?;
             }
         }
-        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        near.sort_unstable();
         for (_, index, live) in near {
             rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
             let stored = Rows::new(&bytes, shape);
-            let mut known = [0u8; ROWS];
-            let mut equal = 0;
             for (place, frame) in group.frames().into_iter().enumerate() {
-                let Some(at) = against.iter().position(|(of, _)| *of == frame) else { continue };
-                let mut of_frame = live & mask(stored.frames(), place as u8);
-                for (codes, byte) in stored.codes(0).iter().zip(&against[at].1.record) {
-                    if of_frame == 0 {
+                let mut equal = live & mask(stored.frames(), place as u8);
+                if equal == 0 {
+                    continue;
+                }
+                let at = match against.iter().position(|(of, _)| *of == frame) {
+                    Some(at) => at,
+                    None => {
+                        let frame_of = directory.frame(store, frame)?;
+                        against.push((frame, directory.encoder.row(vector, &frame_of)));
+                        against.len() - 1
+                    }
+                };
+                let row = &against[at].1;
+                for (codes, byte) in stored.codes(0).iter().zip(&row.record) {
+                    equal &= mask(codes, *byte);
+                    if equal == 0 {
                         break;
                     }
-                    of_frame &= mask(codes, *byte);
                 }
-                for (row, known) in known.iter_mut().enumerate() {
-                    *known = if of_frame >> row & 1 == 1 { at as u8 } else { *known };
-                }
-                equal |= of_frame;
-            }
-            while equal != 0 {
-                let in_block = equal.trailing_zeros() as usize;
-                equal &= equal - 1;
-                let slot = index * ROWS + in_block;
-                let row = &against[usize::from(known[in_block])].1;
-                if stored.is(in_block, &row.record)
-                    && is_same_copy(store, group, list, slot, row)?
-                    && let Some(number) = group.reference_number(slot)
-                {
-                    drop(body);
-                    add_reference(store, shape, list, head, number, tid, Some((block, slot)))?;
-                    return Ok(true);
+                while equal != 0 {
+                    let in_block = equal.trailing_zeros() as usize;
+                    equal &= equal - 1;
+                    let slot = index * ROWS + in_block;
+                    if stored.is(in_block, &row.record)
+                        && is_same_copy(store, group, list, slot, row)?
+                        && let Some(number) = group.reference_number(slot)
+                    {
+                        drop(body);
+                        add_reference(store, shape, list, head, number, tid, Some((block, slot)))?;
+                        return Ok(true);
+                    }
                 }
             }
         }

@@ -8,11 +8,13 @@ use half::f16;
 use mrl_kernels::{self as kernels, Sections};
 
 use crate::block::{ROWS, Tables};
+use crate::codec;
 use crate::encode::{Encoder, widened};
 use crate::group::{Summary, factors, wide};
 use crate::layers::LEADING;
 use crate::meta::Metric;
 use crate::rows::Rows;
+use crate::shape::Shape;
 
 /// How a row's score is made from its inner product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,7 +38,7 @@ pub const UNKNOWN: f32 = f32::MAX;
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
-    /// Of each layer that the query reads.
+    /// Of each layer that the query reads; none of a query of summaries.
     tables: Vec<Tables>,
     /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
     squared_errors: Vec<f32>,
@@ -50,19 +52,30 @@ pub struct Query {
 impl Query {
     /// A query of 1 to as many dimensions as the index has; under L2 of all.
     pub fn new(encoder: &Encoder, vector: &[f16]) -> Self {
-        let dimensions = encoder.shape.dimensions;
-        let layers = &encoder.shape.layers;
         let rotated = encoder.codec.query(&widened(vector));
+        let mut query = Self::of_rotated(encoder, vector, &rotated);
         let mut leading = [0.0; LEADING];
         let (piece, _) = rotated.piece(0);
         leading[..piece.len()].copy_from_slice(piece);
-        let (mut tables, mut sections) = (vec![Tables::two_bits(&leading)], Sections::default());
+        query.tables.push(Tables::two_bits(&leading));
+        query
+            .tables
+            .extend((1..rotated.layers()).map(|layer| Tables::one_bit(rotated.piece(layer).0)));
+        query
+    }
+
+    /// One that scores summaries alone: to find where a vector belongs.
+    pub fn of_summaries(encoder: &Encoder, vector: &[f16]) -> Self {
+        Self::of_rotated(encoder, vector, &encoder.codec.query(&widened(vector)))
+    }
+
+    fn of_rotated(encoder: &Encoder, vector: &[f16], rotated: &codec::Query) -> Self {
+        let dimensions = encoder.shape.dimensions;
+        let layers = &encoder.shape.layers;
+        let mut sections = Sections::default();
         let mut squared_errors = Vec::new();
         for layer in 0..rotated.layers() {
             let (piece, length) = rotated.piece(layer);
-            if layer > 0 {
-                tables.push(Tables::one_bit(piece));
-            }
             squared_errors.push((factors(1.0, layer, piece.len()).error * length).powi(2));
             // What a summary's code is off by is not asked for: it tells where to look, no more.
             sections.push(piece, 0.0);
@@ -82,7 +95,7 @@ impl Query {
         };
         Self {
             metric: encoder.metric,
-            tables,
+            tables: Vec::new(),
             squared_errors,
             sections,
             scale,
@@ -104,7 +117,7 @@ impl Query {
     #[inline]
     pub fn score_summary(&self, summary: Summary, base: f32) -> f32 {
         let (scales, code) = summary.code();
-        let layers = self.tables.len();
+        let layers = self.sections.count();
         let code = &code[..self.sections.code_bytes()];
         let product = kernels::multiply_sections(&self.sections, &scales[..layers], code);
         let score = base + product.value;
@@ -137,12 +150,10 @@ impl Query {
         inverse_lengths: &[f32; ROWS],
         scores: &mut [f32; ROWS],
     ) {
-        let mut of_layer = [0.0; ROWS];
         *scores = *bases;
         for (layer, tables) in self.tables.iter().enumerate() {
             let (codes, scales) = (rows.codes(layer), rows.scales(layer));
-            tables.score(codes, scales, 0.0, &mut of_layer);
-            scores.iter_mut().zip(&of_layer).for_each(|(score, more)| *score += more);
+            tables.score(codes, scales, scores);
         }
         if self.divides() {
             for (score, inverse) in scores.iter_mut().zip(inverse_lengths) {
@@ -165,9 +176,10 @@ impl Query {
         self.squared_errors.iter().enumerate().map(of_layer).sum()
     }
 
-    /// The layers that the query reads.
-    pub fn layers(&self) -> usize {
-        self.tables.len()
+    /// The part of a row's codes that the query reads.
+    pub fn part_of_codes(&self, shape: &Shape) -> f64 {
+        let bytes = |layers: usize| (0..layers).map(|layer| shape.code_bytes(layer)).sum::<usize>();
+        bytes(self.tables.len()) as f64 / bytes(shape.layers.count()) as f64
     }
 
     /// Whether scores are divided by the length of the row's prefix.

@@ -21,8 +21,6 @@ use crate::store::{PageStore, Steps};
 const NOTHING: f32 = f32::NEG_INFINITY;
 /// The bar that everything passes.
 const NO_BAR: f32 = f32::MIN;
-/// Blocks whose memory is asked for ahead of their turn.
-const BLOCKS_AHEAD: usize = 3;
 /// Summaries whose memory is asked for ahead of their turn.
 const SUMMARY_BYTES_AHEAD: usize = 1024;
 
@@ -105,6 +103,18 @@ struct SeenBlock {
     referenced: u32,
 }
 
+/// Where a block's bytes are: on the row page that was read last, or, from two pages, copied.
+struct Held<'s, S: PageStore + 's> {
+    page: Option<(Block, S::Page<'s>)>,
+    copy: Vec<u8>,
+}
+
+impl<S: PageStore> Default for Held<'_, S> {
+    fn default() -> Self {
+        Self { page: None, copy: Vec::new() }
+    }
+}
+
 /// The blocks of a round, in the order in which they were seen.
 #[derive(Default)]
 pub(crate) struct Round {
@@ -124,7 +134,7 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Scores the summaries of a list's blocks. `following` is the page that will be read after the list.
+    /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the page that will be read after the list.
     #[allow(clippy::too_many_arguments)]
     pub fn look_into<S: PageStore>(
         &mut self,
@@ -133,6 +143,7 @@ impl Round {
         query: &Query,
         known: &mut Known,
         (place, probed): (usize, &Probed),
+        summarised: bool,
         following: Block,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
@@ -179,7 +190,7 @@ impl Round {
                 if rows == 0 {
                     continue;
                 }
-                let score = query.score_summary(summary, own);
+                let score = if summarised { query.score_summary(summary, own) } else { UNKNOWN };
                 // Damage may have made it no number: nothing is known of such a block, so it is looked into.
                 let score = if score > NO_BAR { score } else { UNKNOWN };
                 mrl_memory::push(&mut self.summaries, score)?;
@@ -210,7 +221,6 @@ impl Round {
         query: &Query,
         most: usize,
     ) -> Result<u64, S::Error> {
-        let shape = &directory.encoder.shape;
         let blocks = most as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
         let bar = bar(&self.summaries, blocks.min(usize::MAX as u128) as usize)?;
         let places = self.summaries.iter().enumerate();
@@ -220,21 +230,13 @@ impl Round {
         if query.divides() {
             mrl_memory::reserve(&mut self.inverse_lengths, self.chosen.len())?;
         }
-        let (mut rows, mut copy) = (0, Vec::new());
-        let scanned = ROWS * shape.codes_at(query.layers());
-        self.chosen
-            .iter()
-            .take(BLOCKS_AHEAD)
-            .for_each(|place| self.expect(store, shape, *place, scanned));
-        for (i, place) in self.chosen.iter().enumerate() {
+        let (mut rows, mut held) = (0, Held::default());
+        for place in &self.chosen {
             store.check_interrupts()?;
-            if let Some(later) = self.chosen.get(i + BLOCKS_AHEAD) {
-                self.expect(store, shape, *later, scanned);
-            }
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
-            self.with_rows(store, directory, block, &mut copy, |rows| {
+            self.with_rows(store, directory, block, &mut held, |rows| {
                 inverse_lengths = query.inverse_lengths(rows);
                 query.score_rows(rows, &self.bases(block, rows), &inverse_lengths, &mut scores);
             })?;
@@ -270,23 +272,13 @@ impl Round {
         }
     }
 
-    /// Asks for the memory of a block that will be scored.
-    fn expect<S: PageStore>(&self, store: &S, shape: &Shape, place: usize, bytes: usize) {
-        let block = &self.blocks[place];
-        let pointers = &self.pointers[self.groups[block.group].pointers..];
-        for segment in rows::segments(shape, block.index) {
-            let wanted = bytes.saturating_sub(segment.at).min(segment.bytes);
-            store.expect(pointers[segment.page], segment.offset, wanted);
-        }
-    }
-
-    /// Calls `with` with a block's bytes: where they lie, if that is on one page, else in `copy`.
-    fn with_rows<S: PageStore>(
+    /// Calls `with` with a block's bytes.
+    fn with_rows<'s, S: PageStore>(
         &self,
-        store: &S,
+        store: &'s S,
         directory: &Directory,
         block: SeenBlock,
-        copy: &mut Vec<u8>,
+        held: &mut Held<'s, S>,
         with: impl FnOnce(Rows),
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
@@ -297,13 +289,23 @@ impl Round {
         if let Some(segment) = segments.next()
             && segment.bytes == shape.block_bytes
         {
-            let body = store.read(pointers[segment.page])?;
-            page::expect(&body, pointers[segment.page], Kind::Rows, list)?;
+            let wanted = pointers[segment.page];
+            let body = match held.page.take() {
+                Some((page, body)) if page == wanted => body,
+                former => {
+                    drop(former);
+                    let body = store.read(wanted)?;
+                    page::expect(&body, wanted, Kind::Rows, list)?;
+                    body
+                }
+            };
             with(Rows::new(&body[segment.offset..][..segment.bytes], shape));
+            held.page = Some((wanted, body));
             return Ok(());
         }
-        rows::read_block(store, shape, list, block.index, |page| pointers[page], copy)?;
-        with(Rows::new(copy, shape));
+        held.page = None;
+        rows::read_block(store, shape, list, block.index, |page| pointers[page], &mut held.copy)?;
+        with(Rows::new(&held.copy, shape));
         Ok(())
     }
 
@@ -320,7 +322,7 @@ impl Round {
     ) -> Result<Vec<Waiting>, S::Error> {
         let shape = &directory.encoder.shape;
         let bar = bar(self.scores.as_flattened(), most)?;
-        let (mut waiting, mut deviations, mut copy) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut waiting, mut deviations, mut held) = (Vec::new(), Vec::new(), Held::default());
         for (i, (place, scores)) in self.chosen.iter().zip(&self.scores).enumerate() {
             let chosen = mrl_kernels::at_least(scores, bar);
             if chosen == 0 {
@@ -333,7 +335,7 @@ impl Round {
             mrl_memory::reserve(&mut waiting, count)?;
             mrl_memory::reserve(&mut deviations, count)?;
             let first = waiting.len();
-            self.with_rows(store, directory, block, &mut copy, |rows| {
+            self.with_rows(store, directory, block, &mut held, |rows| {
                 for row in bits(chosen) {
                     let slot = block.index * ROWS + row;
                     let copy = match shape.keeps_copies() {

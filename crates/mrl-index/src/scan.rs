@@ -111,18 +111,24 @@ mod tuning {
         let lists_of_a_build = 24.0 + 0.5 * (lists as f64).sqrt();
         (lists_of_a_build * ROWS_A_LIST as f64) as usize
     }
-    /// Of so many rows that were seen, those whose codes are scored in the first round.
-    pub fn rows_scored(seen: usize) -> usize {
-        ((seen as f64 * 0.3) as usize).max(8192)
+    /// The share of the rows seen whose codes are scored in the first round, and how many at least. Of the codes a
+    /// query reads `part`: the less of each row, the more rows, as blocks are formed by all dimensions.
+    pub fn share_scored(part: f64) -> f64 {
+        (0.3 / part).min(1.0)
     }
+    pub const LEAST_SCORED: usize = 8192;
     /// Of so many rows that were scored, those that go on.
-    pub fn rows_finished(scored: u64) -> usize {
-        (scored as usize / 32).max(400)
+    pub fn rows_finished(scored: u64, part: f64) -> usize {
+        ((scored as f64 * part / 32.0) as usize).max(400)
     }
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
-    /// Of the rows that were scored, one in so many may be returned before the next round.
-    pub const RETURNED_SHARE: u64 = 64;
+    /// In later rounds, whose rows are many, and matter less each.
+    pub const EPSILON_LATER: f32 = 1.0;
+    /// Of the rows that were scored, one in so many may be returned before the next round: in the first round,
+    /// and in later ones, of whose rows fewer come out of place.
+    pub const RETURNED_SHARE: u64 = 128;
+    pub const RETURNED_SHARE_LATER: u64 = 64;
     /// But so many in any case.
     pub const LEAST_RETURNED: u64 = 20;
     /// By what the lists and the rows that are scored grow from round to round.
@@ -308,6 +314,9 @@ impl Scan {
         let directory = self.directory.clone();
         let mut round = Round::default();
         // Lists of former rounds that have rows left, then new ones.
+        let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
+        let part = self.query.part_of_codes(&directory.encoder.shape);
+        let share = tuning::share_scored(part);
         let former = self.probed.len();
         let again = (0..former).filter(|place| self.probed[*place].more);
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
@@ -322,25 +331,30 @@ impl Scan {
             let following = places.get(i + 1).map_or(NONE, head);
             let (query, known) = (&self.query, &mut self.known);
             let list = (place, &self.probed[place]);
-            round.look_into(store, &directory, query, known, list, following)?;
+            let summarised = !everything && share < 1.0;
+            round.look_into(store, &directory, query, known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
-        let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
-            () if first => tuning::rows_scored(round.rows()),
+            () if first => ((round.rows() as f64 * share) as usize).max(tuning::LEAST_SCORED),
             () => self.funnel * tuning::MORE,
         };
         let scored = round.score_blocks(store, &directory, &self.query, self.funnel)?;
         self.counters.codes_scored += scored;
-        self.quota = self.returned + (scored / tuning::RETURNED_SHARE).max(tuning::LEAST_RETURNED);
+        let share = match first {
+            true => tuning::RETURNED_SHARE,
+            false => tuning::RETURNED_SHARE_LATER,
+        };
+        self.quota = self.returned + (scored / share).max(tuning::LEAST_RETURNED);
         let epsilon = match self.steering.epsilon {
-            Epsilon::Auto => tuning::EPSILON,
+            Epsilon::Auto if first => tuning::EPSILON,
+            Epsilon::Auto => tuning::EPSILON_LATER,
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
         };
-        let most = if everything { usize::MAX / 4 } else { tuning::rows_finished(scored) };
+        let most = if everything { usize::MAX / 4 } else { tuning::rows_finished(scored, part) };
         let lists = (&self.known, &mut self.probed[..]);
         let waiting = round.finish(store, &directory, &self.query, lists, most, epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;

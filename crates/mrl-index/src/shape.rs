@@ -117,7 +117,8 @@ impl Shape {
             starts: Vec::new(),
         };
         for layer in 0..shape.layers.count() {
-            let end = shape.codes_at(layer) + shape.code_bytes(layer) + 2;
+            let bytes = if layer == 0 { CODE_BYTES } else { shape.layers.code_bytes(layer) };
+            let end = shape.codes_at(layer) + bytes + 2;
             shape.codes_at.push(end);
         }
         while shape.starts.len() < MOST_BLOCKS {
@@ -179,7 +180,7 @@ impl Shape {
     /// Bytes of a row's code of a layer, as it lies in a block.
     #[inline]
     pub fn code_bytes(&self, layer: usize) -> usize {
-        if layer == 0 { CODE_BYTES } else { self.layers.code_bytes(layer) }
+        self.codes_at[layer + 1] - self.codes_at[layer] - 2
     }
 
     /// Where a row's term is in its bytes, head included; the shares follow it.

@@ -11,10 +11,10 @@ use mrl_kernels as kernels;
 use crate::block::ROWS;
 use crate::codes::{LEVELS, encode_one_bit};
 use crate::encode::{Encoder, widened};
-use crate::group::{narrow, wide};
+use crate::group::{Summary, narrow, wide};
 use crate::meta::Metric;
 use crate::rows::Rows;
-use crate::shape::Shape;
+use crate::shape::{HEAD_BYTES, Shape};
 
 /// From the frame of a list to that of some rows in it.
 pub struct Offset {
@@ -95,6 +95,21 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
     bytes
 }
 
+/// In how many dimensions of the later layers a row, encoded against the list's frame, and a block's mean lie on
+/// different sides of it. Layer 0, whose code has another form, is passed over.
+pub fn differing(summary: Summary, record: &[u8], shape: &Shape) -> u32 {
+    let (_, code) = summary.code();
+    let mut code = &code[shape.layers.range(0).len().div_ceil(8)..];
+    let mut count = 0;
+    for layer in 1..shape.layers.count() {
+        let (of_layer, rest) = code.split_at(shape.code_bytes(layer));
+        let own = &record[shape.codes_at(layer) - HEAD_BYTES..];
+        count += of_layer.iter().zip(own).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+        code = rest;
+    }
+    count
+}
+
 /// Σ weight where the bit is 1, −weight where it is 0.
 #[inline]
 fn sum_of_signs(codes: &[u8; ROWS], bit: u32, weights: &[f32; ROWS]) -> f32 {
@@ -149,11 +164,10 @@ mod tests {
                 let mut record: Vec<u8> =
                     (0..shape.record_bytes).map(|_| random.next() as u8).collect();
                 for layer in 0..shape.layers.count() {
-                    let at =
-                        shape.codes_at(layer) + shape.code_bytes(layer) - crate::shape::HEAD_BYTES;
+                    let at = shape.codes_at(layer) + shape.code_bytes(layer) - HEAD_BYTES;
                     record[at..at + 2].copy_from_slice(&narrow(1.0 + row as f32));
                 }
-                let at = shape.term_at() - crate::shape::HEAD_BYTES;
+                let at = shape.term_at() - HEAD_BYTES;
                 record[at..at + 2].copy_from_slice(&narrow(2.0));
                 store_row(&mut bytes, row, (1, 0), &record, &shape);
                 if live >> row & 1 == 1 {

@@ -63,7 +63,7 @@ fn score_codes(criterion: &mut Criterion) {
     let tables: [[[u8; 16]; 2]; 16] = std::array::from_fn(|j| {
         std::array::from_fn(|h| std::array::from_fn(|v| ((j + 3 * h + 11 * v) % 64) as u8))
     });
-    let unit = CodeUnit { base: 0.1, offset: -1.0, step: 0.01 };
+    let unit = CodeUnit { offset: -1.0, step: 0.01 };
     let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("score_codes");
     group.throughput(Throughput::Elements(32));
     for set in available() {

@@ -73,11 +73,9 @@ pub type CodeScores = [f32; 32];
 /// A sum for each of 32 rows.
 pub(crate) type CodeSums = [u16; 32];
 
-/// What a sum of looked-up bytes stands for: `base + scale · (offset + step · sum)`, the scale being the
-/// row's own.
+/// What a sum of looked-up bytes stands for: `scale · (offset + step · sum)`, the scale being the row's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CodeUnit {
-    pub base: f32,
     pub offset: f32,
     pub step: f32,
 }
@@ -202,8 +200,8 @@ pub fn all_finite(src: &[f16]) -> bool {
 }
 
 /// Scores 32 rows by their codes: `codes[j][r]` is byte j of row r's code, `tables[j]` the tables of that
-/// byte, at most [`MOST_TABLE_PAIRS`] of them; the sum of what they count becomes a score by the row's
-/// scale, a bfloat16, and `unit`.
+/// byte, at most [`MOST_TABLE_PAIRS`] of them; what the sum of what they count stands for, by the row's
+/// scale, a bfloat16, and `unit`, is added to its score.
 ///
 /// # Panics
 /// Where there are more, or not as many tables as bytes.

@@ -121,7 +121,7 @@ pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut
     }
 }
 
-/// What the sums of a block's rows stand for.
+/// Adds what the sums of a block's rows stand for.
 #[inline(always)]
 pub(crate) fn scale_sums(
     sums: &CodeSums,
@@ -130,7 +130,7 @@ pub(crate) fn scale_sums(
     scores: &mut CodeScores,
 ) {
     for ((score, sum), scale) in scores.iter_mut().zip(sums).zip(scales) {
-        *score = unit.base + wide(*scale) * (unit.offset + unit.step * f32::from(*sum));
+        *score += wide(*scale) * (unit.offset + unit.step * f32::from(*sum));
     }
 }
 

@@ -72,7 +72,8 @@ impl Sections {
             let Some(chunk) = self.chunks.last_mut() else { return };
             let w = chunk.words;
             for (i, component) in word.iter().enumerate() {
-                let number = ((component - lowest) / step).round() as u64;
+                // To the nearest, as all are positive.
+                let number = ((component - lowest) / step + 0.5) as u64;
                 sum += lowest + step * number as f32;
                 // Dimension i is the highest but i % 8 of byte i / 8.
                 let bit = i / 8 * 8 + 7 - i % 8;
