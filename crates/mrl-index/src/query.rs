@@ -47,6 +47,7 @@ pub struct Query {
     sections: Sections,
     scale: Scale,
     length: f32,
+    leading_share: f32,
 }
 
 impl Query {
@@ -100,6 +101,9 @@ impl Query {
             sections,
             scale,
             length: kernels::squared_norm(vector).sqrt(),
+            leading_share: (rotated.piece(0).1.powi(2)
+                / kernels::squared_norm(vector).max(f32::MIN_POSITIVE))
+            .min(1.0),
             vector: vector.to_vec(),
         }
     }
@@ -140,7 +144,7 @@ impl Query {
         if length > 0.0 { score / length } else { UNKNOWN }
     }
 
-    /// The scores of a block's rows; `bases` are their frames' shares, `inverse_lengths` those of the rows where the query
+    /// The scores of a block's rows by at most so many layers; `bases` are their frames' shares, `inverse_lengths` those of the rows where the query
     /// [`divides`](Query::divides).
     #[inline]
     pub fn score_rows(
@@ -148,10 +152,11 @@ impl Query {
         rows: Rows,
         bases: &[f32; ROWS],
         inverse_lengths: &[f32; ROWS],
+        layers: usize,
         scores: &mut [f32; ROWS],
     ) {
         *scores = *bases;
-        for (layer, tables) in self.tables.iter().enumerate() {
+        for (layer, tables) in self.tables.iter().enumerate().take(layers) {
             let (codes, scales) = (rows.codes(layer), rows.scales(layer));
             tables.score(codes, scales, scores);
         }
@@ -174,6 +179,16 @@ impl Query {
             squared * scale * scale
         };
         self.squared_errors.iter().enumerate().map(of_layer).sum()
+    }
+
+    /// The share of the query's squared length that layer 0 has.
+    pub fn leading_share(&self) -> f32 {
+        self.leading_share
+    }
+
+    /// Whether the query has layer 0 alone.
+    pub fn is_leading(&self) -> bool {
+        self.tables.len() == 1
     }
 
     /// The part of a row's codes that the query reads.

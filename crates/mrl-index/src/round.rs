@@ -21,6 +21,9 @@ use crate::store::{PageStore, Steps};
 const NOTHING: f32 = f32::NEG_INFINITY;
 /// The bar that everything passes.
 const NO_BAR: f32 = f32::MIN;
+/// Blocks whose layer 0 is asked for ahead of their turn: it is a small part of each, so the processor
+/// does not see by itself what comes next.
+const BLOCKS_AHEAD: usize = 3;
 /// Summaries whose memory is asked for ahead of their turn.
 const SUMMARY_BYTES_AHEAD: usize = 1024;
 
@@ -213,6 +216,41 @@ impl Round {
         self.rows
     }
 
+    /// Exchanges the scores of summaries for those of each block's best row by layer 0: where the leading
+    /// dimensions hold most of a vector, they tell more.
+    pub fn look_at_layer_0<S: PageStore>(
+        &mut self,
+        store: &S,
+        directory: &Directory,
+        query: &Query,
+    ) -> Result<(), S::Error> {
+        let shape = &directory.encoder.shape;
+        let (start, bytes) = (ROWS * shape.codes_at(0), ROWS * (shape.code_bytes(0) + 2));
+        let mut held = Held::default();
+        for place in 0..self.blocks.len() {
+            store.check_interrupts()?;
+            if let Some(later) = self.blocks.get(place + BLOCKS_AHEAD)
+                && let Some(segment) = rows::segments(shape, later.index).next()
+            {
+                let pointers = &self.pointers[self.groups[later.group].pointers..];
+                let bytes = bytes.min(segment.bytes.saturating_sub(start));
+                store.expect(pointers[segment.page], segment.offset + start, bytes);
+            }
+            let block = self.blocks[place];
+            let mut scores = [NOTHING; ROWS];
+            self.with_rows(store, directory, block, &mut held, |rows| {
+                let (bases, inverse_lengths) =
+                    (self.bases(block, rows), query.inverse_lengths(rows));
+                query.score_rows(rows, &bases, &inverse_lengths, 1, &mut scores);
+            })?;
+            let live = (0..ROWS).filter(|row| block.rows >> row & 1 == 1);
+            let best = live.map(|row| scores[row]).fold(NO_BAR, f32::max);
+            // Damage may have made all of them no numbers.
+            self.summaries[place] = if best > NO_BAR { best } else { UNKNOWN };
+        }
+        Ok(())
+    }
+
     /// Scores about `most` rows, those of the blocks with the best summaries; returns how many.
     pub fn score_blocks<S: PageStore>(
         &mut self,
@@ -238,7 +276,8 @@ impl Round {
             let mut inverse_lengths = [1.0; ROWS];
             self.with_rows(store, directory, block, &mut held, |rows| {
                 inverse_lengths = query.inverse_lengths(rows);
-                query.score_rows(rows, &self.bases(block, rows), &inverse_lengths, &mut scores);
+                let bases = self.bases(block, rows);
+                query.score_rows(rows, &bases, &inverse_lengths, usize::MAX, &mut scores);
             })?;
             // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
             let mut odd = !mrl_kernels::at_least(&scores, NO_BAR);

@@ -111,11 +111,15 @@ mod tuning {
         let lists_of_a_build = 24.0 + 0.5 * (lists as f64).sqrt();
         (lists_of_a_build * ROWS_A_LIST as f64) as usize
     }
-    /// The share of the rows seen whose codes are scored in the first round, and how many at least. Of the codes a
-    /// query reads `part`: the less of each row, the more rows, as blocks are formed by all dimensions.
-    pub fn share_scored(part: f64) -> f64 {
-        (0.3 / part).min(1.0)
+    /// The share of the rows seen whose codes are scored in the first round, where layer 0 has the share `leading` of
+    /// the query's squared length: the more it says, the fewer have to. Of the codes a query reads `part`: the
+    /// less of each row, the more rows, as blocks are formed by all dimensions.
+    pub fn share_scored(part: f64, leading: f32) -> f64 {
+        (0.36 * (1.0 - f64::from(leading)) / part).min(1.0)
     }
+    /// With such a share of the query's squared length in layer 0 blocks are chosen by it instead of summaries.
+    pub const LEADING_ENOUGH: f32 = 0.4;
+    /// Rows that are scored in any case.
     pub const LEAST_SCORED: usize = 8192;
     /// Of so many rows that were scored, those that go on.
     pub fn rows_finished(scored: u64, part: f64) -> usize {
@@ -124,7 +128,7 @@ mod tuning {
     /// Deviations of an estimate's error.
     pub const EPSILON: f32 = 2.0;
     /// In later rounds, whose rows are many, and matter less each.
-    pub const EPSILON_LATER: f32 = 1.0;
+    pub const EPSILON_LATER: f32 = 1.5;
     /// Of the rows that were scored, one in so many may be returned before the next round: in the first round,
     /// and in later ones, of whose rows fewer come out of place.
     pub const RETURNED_SHARE: u64 = 128;
@@ -316,7 +320,14 @@ impl Scan {
         // Lists of former rounds that have rows left, then new ones.
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
-        let share = tuning::share_scored(part);
+        let leading = self.query.leading_share();
+        // Of a query that has no other layers all blocks of the lists are scored, and none is chosen.
+        let share = if part < 0.5 && self.query.is_leading() {
+            1.0
+        } else {
+            tuning::share_scored(part, leading)
+        };
+        let by_layer_0 = !everything && share < 1.0 && leading >= tuning::LEADING_ENOUGH;
         let former = self.probed.len();
         let again = (0..former).filter(|place| self.probed[*place].more);
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
@@ -331,7 +342,7 @@ impl Scan {
             let following = places.get(i + 1).map_or(NONE, head);
             let (query, known) = (&self.query, &mut self.known);
             let list = (place, &self.probed[place]);
-            let summarised = !everything && share < 1.0;
+            let summarised = !everything && share < 1.0 && !by_layer_0;
             round.look_into(store, &directory, query, known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
@@ -341,6 +352,9 @@ impl Scan {
             () if first => ((round.rows() as f64 * share) as usize).max(tuning::LEAST_SCORED),
             () => self.funnel * tuning::MORE,
         };
+        if by_layer_0 {
+            round.look_at_layer_0(store, &directory, &self.query)?;
+        }
         let scored = round.score_blocks(store, &directory, &self.query, self.funnel)?;
         self.counters.codes_scored += scored;
         let share = match first {
