@@ -20,7 +20,7 @@
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
-//! | [`insert`], [`split`], [`chain`] | one row more, and what follows when a list is full |
+//! | [`insert`], [`references`], [`split`], [`chain`] | one row more, and what follows when a list is full |
 //! | [`query`], `round`, `queue`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
@@ -45,6 +45,7 @@ pub mod meta;
 pub mod page;
 pub mod query;
 mod queue;
+pub mod references;
 mod round;
 pub mod rows;
 pub mod scan;

@@ -322,10 +322,9 @@ impl Scan {
         let part = self.query.part_of_codes(&directory.encoder.shape);
         let leading = self.query.leading_share();
         // Of a query that has no other layers all blocks of the lists are scored, and none is chosen.
-        let share = if part < 0.5 && self.query.is_leading() {
-            1.0
-        } else {
-            tuning::share_scored(part, leading)
+        let share = match self.query.is_leading() {
+            true => 1.0,
+            false => tuning::share_scored(part, leading),
         };
         let by_layer_0 = !everything && share < 1.0 && leading >= tuning::LEADING_ENOUGH;
         let former = self.probed.len();
