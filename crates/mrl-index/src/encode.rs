@@ -52,9 +52,11 @@ impl Encoder {
             record.extend_from_slice(&code.bytes);
             record.resize(end, 0);
             record.extend(narrow(code.factors.scale));
+            if layer == 0 {
+                record.extend(narrow(term as f32));
+                record.extend((0..self.shape.inner_borders()).map(share));
+            }
         }
-        record.extend(narrow(term as f32));
-        record.extend((0..self.shape.inner_borders()).map(share));
         let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
         Row { record, copy: self.shape.keeps_copies().then(copy) }
     }

@@ -225,17 +225,10 @@ impl Round {
         query: &Query,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
-        let (start, bytes) = (ROWS * shape.codes_at(0), ROWS * (shape.code_bytes(0) + 2));
         let mut held = Held::default();
         for place in 0..self.blocks.len() {
             store.check_interrupts()?;
-            if let Some(later) = self.blocks.get(place + BLOCKS_AHEAD)
-                && let Some(segment) = rows::segments(shape, later.index).next()
-            {
-                let pointers = &self.pointers[self.groups[later.group].pointers..];
-                let bytes = bytes.min(segment.bytes.saturating_sub(start));
-                store.expect(pointers[segment.page], segment.offset + start, bytes);
-            }
+            self.expect_layer_0(store, shape, self.blocks.get(place + BLOCKS_AHEAD));
             let block = self.blocks[place];
             let mut scores = [NOTHING; ROWS];
             self.with_rows(store, directory, block, &mut held, |rows| {
@@ -269,8 +262,12 @@ impl Round {
             mrl_memory::reserve(&mut self.inverse_lengths, self.chosen.len())?;
         }
         let (mut rows, mut held) = (0, Held::default());
-        for place in &self.chosen {
+        for (i, place) in self.chosen.iter().enumerate() {
             store.check_interrupts()?;
+            if query.is_leading() {
+                let later = self.chosen.get(i + BLOCKS_AHEAD).map(|later| &self.blocks[*later]);
+                self.expect_layer_0(store, &directory.encoder.shape, later);
+            }
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
@@ -297,6 +294,16 @@ impl Round {
             }
         }
         Ok(rows)
+    }
+
+    /// Asks for the memory of a block's layer 0, and of what is needed with it.
+    fn expect_layer_0<S: PageStore>(&self, store: &S, shape: &Shape, block: Option<&SeenBlock>) {
+        let Some(block) = block else { return };
+        let Some(segment) = rows::segments(shape, block.index).next() else { return };
+        let (start, bytes) = shape.leading_bytes();
+        let pointers = &self.pointers[self.groups[block.group].pointers..];
+        let bytes = bytes.min(segment.bytes.saturating_sub(start));
+        store.expect(pointers[segment.page], segment.offset + start, bytes);
     }
 
     /// The shares of the rows' frames in their scores.

@@ -311,7 +311,8 @@ impl Scan {
             Probes::Auto => {
                 // A shorter query tells less about which lists are near, and scores their rows for less.
                 let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
-                (all, tuning::rows_seen(all) << u32::from(is_short))
+                let rows = tuning::rows_seen(all);
+                (all, if is_short { rows * 7 / 4 } else { rows })
             }
         };
         self.counters.rounds += 1;

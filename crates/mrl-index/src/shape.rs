@@ -19,13 +19,13 @@
 //!               u8       × 32   frames: places among the group's
 //!               16 bytes × 32   two-bit codes of layer 0, transposed (module `block`)
 //!               u16      × 32   scale of layer 0, a bfloat16
-//!               of each later layer:
-//!               n bytes  × 32   one-bit codes, transposed
-//!               u16      × 32   scale of the layer, a bfloat16
 //!               u16      × 32   term, a bfloat16: the vector's length; under L2 the square of its length
 //!                               less that of its frame's
 //!               u8       × 32   of each border between layers: length of the prefix up to there, as a
 //!                               share of the vector's in 255ths
+//!               of each later layer:
+//!               n bytes  × 32   one-bit codes, transposed
+//!               u16      × 32   scale of the layer, a bfloat16
 //!
 //! COPIES page   offset 16       the vectors' halfs, slot i at place i % copies on a page
 //! ```
@@ -79,8 +79,8 @@ pub struct Shape {
     pub copy_pages: usize,
     /// The most row pages that a block lies on.
     pub block_pages: usize,
-    /// Of each layer: where its codes begin in a row's bytes, head included; at last where the term is.
-    codes_at: Vec<usize>,
+    /// Of each layer: where its codes begin in a row's bytes, head included, and where they end.
+    codes: Vec<(usize, usize)>,
     /// Of each block: where it begins among the bytes of all row pages.
     starts: Vec<usize>,
 }
@@ -113,13 +113,14 @@ impl Shape {
             copies_on_page,
             copy_pages: 0,
             block_pages,
-            codes_at: vec![HEAD_BYTES],
+            codes: vec![(HEAD_BYTES, HEAD_BYTES + CODE_BYTES)],
             starts: Vec::new(),
         };
-        for layer in 0..shape.layers.count() {
-            let bytes = if layer == 0 { CODE_BYTES } else { shape.layers.code_bytes(layer) };
-            let end = shape.codes_at(layer) + bytes + 2;
-            shape.codes_at.push(end);
+        let mut next = shape.term_at() + 2 + inner_borders;
+        for layer in 1..shape.layers.count() {
+            let end = next + shape.layers.code_bytes(layer);
+            shape.codes.push((next, end));
+            next = end + 2;
         }
         while shape.starts.len() < MOST_BLOCKS {
             let start = shape.next_start();
@@ -174,19 +175,26 @@ impl Shape {
     /// Where a layer's codes begin in a row's bytes, head included; its scale follows them.
     #[inline]
     pub fn codes_at(&self, layer: usize) -> usize {
-        self.codes_at[layer]
+        self.codes[layer].0
     }
 
     /// Bytes of a row's code of a layer, as it lies in a block.
     #[inline]
     pub fn code_bytes(&self, layer: usize) -> usize {
-        self.codes_at[layer + 1] - self.codes_at[layer] - 2
+        let (start, end) = self.codes[layer];
+        end - start
     }
 
     /// Where a row's term is in its bytes, head included; the shares follow it.
     #[inline]
     pub fn term_at(&self) -> usize {
-        self.codes_at[self.layers.count()]
+        HEAD_BYTES + CODE_BYTES + 2
+    }
+
+    /// The bytes of a block that a query of layer 0 reads, from which on and how many.
+    pub fn leading_bytes(&self) -> (usize, usize) {
+        let end = self.term_at() + 2 + self.inner_borders();
+        (ROWS * HEAD_BYTES, ROWS * (end - HEAD_BYTES))
     }
 
     /// Frames on a page of them.
@@ -220,7 +228,11 @@ mod tests {
                 assert!(shape.frames_on_page() > 0);
                 // With its group's page in one change; its copy may need another.
                 assert!(shape.block_pages < MOST_PAGES, "{dimensions}");
-                let record = shape.term_at() + 2 + shape.inner_borders();
+                let last = shape.layers.count() - 1;
+                let record = match last {
+                    0 => shape.term_at() + 2,
+                    _ => shape.codes_at(last) + shape.code_bytes(last) + 2,
+                };
                 assert_eq!(record, HEAD_BYTES + shape.record_bytes);
                 assert!(
                     shape.copy_pages * shape.copies_on_page
