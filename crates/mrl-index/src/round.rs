@@ -227,7 +227,6 @@ impl Round {
         let shape = &directory.encoder.shape;
         let mut held = Held::default();
         for place in 0..self.blocks.len() {
-            store.check_interrupts()?;
             self.expect_layer_0(store, shape, self.blocks.get(place + BLOCKS_AHEAD));
             let block = self.blocks[place];
             let mut scores = [NOTHING; ROWS];
@@ -263,7 +262,6 @@ impl Round {
         }
         let (mut rows, mut held) = (0, Held::default());
         for (i, place) in self.chosen.iter().enumerate() {
-            store.check_interrupts()?;
             if query.is_leading() {
                 let later = self.chosen.get(i + BLOCKS_AHEAD).map(|later| &self.blocks[*later]);
                 self.expect_layer_0(store, &directory.encoder.shape, later);
@@ -318,7 +316,8 @@ impl Round {
         }
     }
 
-    /// Calls `with` with a block's bytes.
+    /// Calls `with` with a block's bytes. Asks for interrupts before another page is read, while none is held: as
+    /// long as one is, the server answers none.
     fn with_rows<'s, S: PageStore>(
         &self,
         store: &'s S,
@@ -340,6 +339,7 @@ impl Round {
                 Some((page, body)) if page == wanted => body,
                 former => {
                     drop(former);
+                    store.check_interrupts()?;
                     let body = store.read(wanted)?;
                     page::expect(&body, wanted, Kind::Rows, list)?;
                     body
@@ -350,6 +350,7 @@ impl Round {
             return Ok(());
         }
         held.page = None;
+        store.check_interrupts()?;
         rows::read_block(store, shape, list, block.index, |page| pointers[page], &mut held.copy)?;
         with(Rows::new(&held.copy, shape));
         Ok(())
@@ -374,7 +375,6 @@ impl Round {
             if chosen == 0 {
                 continue;
             }
-            store.check_interrupts()?;
             let block = self.blocks[*place];
             let group = self.groups[block.group];
             let count = chosen.count_ones() as usize;

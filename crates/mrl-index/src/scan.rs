@@ -363,7 +363,8 @@ impl Scan {
         };
         self.quota = self.returned + (scored / share).max(tuning::LEAST_RETURNED);
         let epsilon = match self.steering.epsilon {
-            Epsilon::Auto if first => tuning::EPSILON,
+            // In strict order what comes late is lost.
+            Epsilon::Auto if first || self.steering.rounds == Rounds::Strict => tuning::EPSILON,
             Epsilon::Auto => tuning::EPSILON_LATER,
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
