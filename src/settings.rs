@@ -160,8 +160,8 @@ fn define_for_indexes() {
     );
     GucRegistry::define_bool_guc(
         c"mrl.funnel",
-        c"Whether an index scan scores the later dimensions of the best rows only.",
-        c"off: of every row, to see what that costs and finds.",
+        c"Whether an index scan scores the rows of the nearest blocks only.",
+        c"off: of every block, to see what that costs and finds.",
         &FUNNEL,
         GucContext::Userset,
         GucFlags::default(),
