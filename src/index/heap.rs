@@ -14,12 +14,20 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use crate::index::insert::item_pointer;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
+use crate::server::heap::Heap;
 use crate::server::table;
 use crate::vector::datum::Vector;
 
+/// How the rows of a table are read.
+enum Rows {
+    Heap(Heap),
+    /// By the table's own routines.
+    Any(*mut pg_sys::IndexFetchTableData),
+}
+
 /// Reads rows of one table for one query.
 pub struct HeapReranker {
-    fetch: *mut pg_sys::IndexFetchTableData,
+    rows: Rows,
     slot: *mut pg_sys::TupleTableSlot,
     snapshot: pg_sys::Snapshot,
     table: pg_sys::Relation,
@@ -28,7 +36,6 @@ pub struct HeapReranker {
     column: i32,
     metric: Metric,
     query: Vec<f16>,
-    ahead: table::Ahead,
 }
 
 impl HeapReranker {
@@ -38,15 +45,19 @@ impl HeapReranker {
         // SAFETY: by contract; what is begun here ends in `drop`.
         unsafe {
             let (relation, index) = ((*scan).heapRelation, (*scan).indexRelation);
+            let blocks = table::block_count(relation);
+            let rows = match Heap::new(relation, blocks, query.len() * size_of::<f16>()) {
+                Some(heap) => Rows::Heap(heap),
+                None => Rows::Any(table::index_fetch_begin(relation)),
+            };
             Self {
-                fetch: table::index_fetch_begin(relation),
+                rows,
                 slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
                 snapshot: (*scan).xs_snapshot,
                 table: relation,
-                known_blocks: 0,
+                known_blocks: blocks.into(),
                 column: (*(*index).rd_index).indkey.values.as_slice(1)[0].into(),
                 metric,
-                ahead: table::Ahead::new(relation, query.len() * size_of::<f16>()),
                 query,
             }
         }
@@ -59,10 +70,7 @@ impl HeapReranker {
             return Ok(());
         }
         // SAFETY: the table is open as long as the scan.
-        let blocks = unsafe {
-            pg_sys::RelationGetNumberOfBlocksInFork(self.table, pg_sys::ForkNumber::MAIN_FORKNUM)
-        };
-        self.known_blocks = blocks.into();
+        self.known_blocks = unsafe { table::block_count(self.table) }.into();
         if tid >> 16 < self.known_blocks {
             return Ok(());
         }
@@ -78,8 +86,10 @@ impl HeapReranker {
 
     /// Releases what is held of the table until the next row is read.
     pub fn pause(&mut self) {
-        // SAFETY: begun by `new`.
-        unsafe { table::index_fetch_reset(self.fetch) };
+        if let Rows::Any(fetch) = self.rows {
+            // SAFETY: begun by `new`.
+            unsafe { table::index_fetch_reset(fetch) };
+        }
     }
 
     /// # Safety
@@ -88,7 +98,9 @@ impl HeapReranker {
         // SAFETY: begun by `new`.
         unsafe {
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
-            table::index_fetch_end(self.fetch);
+            if let Rows::Any(fetch) = self.rows {
+                table::index_fetch_end(fetch);
+            }
         }
     }
 
@@ -104,9 +116,10 @@ impl HeapReranker {
 impl Reranker for HeapReranker {
     type Error = SqlError;
 
-    fn expect(&mut self, tid: Tid) {
-        if tid >> 16 < self.known_blocks {
-            self.ahead.expect((tid >> 16) as u32, tid as u16);
+    fn expect(&mut self, tids: impl Iterator<Item = Tid>) {
+        if let Rows::Heap(heap) = &self.rows {
+            let known = tids.filter(|tid| tid >> 16 < self.known_blocks);
+            heap.expect(known.map(|tid| ((tid >> 16) as u32, tid as u16)));
         }
     }
 
@@ -117,7 +130,13 @@ impl Reranker for HeapReranker {
         // SAFETY: the table, the snapshot and the slot live as long as the scan; the vector is used
         // before the slot is cleared.
         unsafe {
-            if !table::index_fetch_tuple(self.fetch, &mut pointer, self.snapshot, self.slot) {
+            let found = match &self.rows {
+                Rows::Heap(heap) => heap.fetch(pointer, self.snapshot, self.slot),
+                Rows::Any(fetch) => {
+                    table::index_fetch_tuple(*fetch, &mut pointer, self.snapshot, self.slot)
+                }
+            };
+            if !found {
                 return Ok(None);
             }
             let distance = match table::column(self.slot, self.column) {

@@ -107,6 +107,17 @@ impl Recent {
         self.buffers.borrow().get(block as usize).copied().unwrap_or(0)
     }
 
+    /// Asks for the memory in which the server keeps the state of a page's buffer, and tells where the page lies, most
+    /// likely: for hints to the processor alone.
+    pub fn expect(&self, block: u32) -> Option<*const u8> {
+        let page = self.address(block)?;
+        // SAFETY: an address is computed, and nothing read.
+        let state =
+            unsafe { pg_sys::BufferDescriptors.wrapping_add(self.buffer(block) as usize - 1) };
+        mrl_kernels::prefetch(state.cast(), 1);
+        Some(page)
+    }
+
     /// Where a page lies in shared memory, most likely: for hints to the processor alone.
     pub fn address(&self, block: u32) -> Option<*const u8> {
         let buffer = self.buffer(block);

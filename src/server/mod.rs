@@ -10,6 +10,7 @@ pub mod bits;
 pub mod buffer;
 pub mod catalog;
 pub mod error;
+pub mod heap;
 pub mod memory;
 pub mod rows;
 pub mod signals;

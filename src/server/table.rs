@@ -2,12 +2,9 @@
 //! routines. Each call is guarded, as those of the server's other functions are: an error in it unwinds.
 
 use std::ffi::c_void;
-use std::rc::Rc;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
-
-use crate::server::buffer::Recent;
 
 /// A routine that every table has.
 macro_rules! routine {
@@ -175,86 +172,12 @@ pub unsafe fn needs_wal(relation: pg_sys::Relation) -> bool {
     }
 }
 
-/// Rows of a table that will soon be read: their blocks are asked of the storage, or, where they are in
-/// memory already, their bytes of the processor's caches. Nothing but time depends on it.
-pub struct Ahead {
-    table: pg_sys::Relation,
-    is_heap: bool,
-    /// Where the table's pages were, if all of it may well be in memory; else the storage has to be asked.
-    recent: Option<Rc<Recent>>,
-    bytes: usize,
-    /// Pages of rows whose line pointers have been asked for, and the row's number on it.
-    pointed: [(*const u8, u16); Self::STEPS],
-    turn: usize,
-}
-
-impl Ahead {
-    /// Rows between the request for a line pointer and that for the row behind it.
-    const STEPS: usize = 4;
-    /// What of a row comes before its vector, in the usual case.
-    const BYTES_BEFORE: usize = 64;
-    const PAGE_HEADER_BYTES: usize = 24;
-
-    /// For rows of which some `bytes` will be read.
-    ///
-    /// # Safety
-    /// The table stays open as long as the value.
-    pub unsafe fn new(table: pg_sys::Relation, bytes: usize) -> Self {
-        // SAFETY: by contract. Only of the server's own tables it is known how rows lie on pages.
-        let is_heap = unsafe { (*table).rd_tableam == pg_sys::GetHeapamTableAmRoutine() };
-        let pointed = [(std::ptr::null(), 0); Self::STEPS];
-        // SAFETY: by contract; reads a setting.
-        let recent = unsafe {
-            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-            let is_small = is_heap
-                && pg_sys::RelationGetNumberOfBlocksInFork(table, fork)
-                    < pg_sys::NBuffers as u32 / 2;
-            is_small.then(|| Recent::of(table))
-        };
-        Self { table, is_heap, recent, bytes: bytes + Self::BYTES_BEFORE, pointed, turn: 0 }
-    }
-
-    /// Where a block is in memory; where it is not, the storage is asked for it.
-    fn find(&self, block: u32) -> *const u8 {
-        // SAFETY: the table is open. Where the block is in memory its buffer is named; that may be given to
-        // another block at any time, so its bytes are only asked for, not believed.
-        unsafe {
-            let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-            let buffer = pg_sys::PrefetchBuffer(self.table, fork, block).recent_buffer;
-            if buffer <= 0 {
-                return std::ptr::null();
-            }
-            if let Some(recent) = &self.recent {
-                recent.remember(block, buffer);
-            }
-            pg_sys::BufferGetPage(buffer).cast::<u8>().cast_const()
-        }
-    }
-
-    /// A row that will be read after those told of before.
-    pub fn expect(&mut self, block: u32, number: u16) {
-        if !self.is_heap {
-            return;
-        }
-        let number = usize::from(number.max(1) - 1);
-        let known = self.recent.as_ref().and_then(|recent| recent.address(block));
-        let page = known.unwrap_or_else(|| self.find(block));
-        if !page.is_null() {
-            mrl_kernels::prefetch(page.wrapping_add(Self::PAGE_HEADER_BYTES + 4 * number), 4);
-        }
-        let (page, number) =
-            std::mem::replace(&mut self.pointed[self.turn % Self::STEPS], (page, number as u16));
-        self.turn += 1;
-        let at = Self::PAGE_HEADER_BYTES + 4 * usize::from(number);
-        if page.is_null() || at + 4 > pg_sys::BLCKSZ as usize {
-            return;
-        }
-        // SAFETY: within a buffer of shared memory, which is always mapped; whatever is read there only
-        // says which bytes to ask for.
-        let pointer = unsafe { page.add(at).cast::<u32>().read_volatile() };
-        // A line pointer's lowest 15 bits are the row's place on the page.
-        let offset = (pointer & 0x7fff) as usize;
-        let bytes = self.bytes.min((pg_sys::BLCKSZ as usize).saturating_sub(offset));
-        mrl_kernels::prefetch(page.wrapping_add(offset), bytes);
-    }
+/// How many blocks a table has.
+///
+/// # Safety
+/// The table is open.
+pub unsafe fn block_count(table: pg_sys::Relation) -> u32 {
+    let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+    // SAFETY: by contract.
+    unsafe { pg_sys::RelationGetNumberOfBlocksInFork(table, fork) }
 }

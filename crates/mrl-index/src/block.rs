@@ -32,47 +32,72 @@ pub struct Tables {
 impl Tables {
     /// The tables of a rotated query piece for codes of two bits.
     pub fn two_bits(query: &[f32; LEADING]) -> Self {
-        Self::new(query.as_chunks::<2>().0, |[first, second], bits| {
-            first * LEVELS[bits & 3] + second * LEVELS[bits >> 2]
-        })
+        // What each of sixteen values stands for, in the first dimension and in the second.
+        const FACTORS: [[f32; 16]; 2] = {
+            let (mut factors, mut bits) = ([[0.0; 16]; 2], 0);
+            while bits < 16 {
+                (factors[0][bits], factors[1][bits]) = (LEVELS[bits & 3], LEVELS[bits >> 2]);
+                bits += 1;
+            }
+            factors
+        };
+        Self::new(query.as_chunks::<2>().0, &FACTORS)
     }
 
     /// The tables of a rotated query piece of any length for codes of one bit.
     pub fn one_bit(query: &[f32]) -> Self {
+        const FACTORS: [[f32; 16]; 4] = {
+            let (mut factors, mut bits) = ([[-1.0; 16]; 4], 0);
+            while bits < 16 {
+                let mut place = 0;
+                while place < 4 {
+                    if bits & 8 >> place != 0 {
+                        factors[place][bits] = 1.0;
+                    }
+                    place += 1;
+                }
+                bits += 1;
+            }
+            factors
+        };
         // The first of eight dimensions is the highest bit of the byte: the lower half comes last.
-        let halves = query.chunks(8).flat_map(|eight| {
-            let mut all = [0.0; 8];
-            all[..eight.len()].copy_from_slice(eight);
-            let [a, b, c, d, e, f, g, h] = all;
-            [[e, f, g, h], [a, b, c, d]]
-        });
-        Self::new(&halves.collect::<Vec<_>>(), |four, bits| {
-            let signed =
-                four.iter().enumerate().map(|(i, x)| if bits & 8 >> i != 0 { *x } else { -x });
-            signed.sum()
-        })
+        let mut halves = vec![[0.0; 4]; query.len().div_ceil(8) * 2];
+        for (i, four) in query.chunks(4).enumerate() {
+            halves[i ^ 1][..four.len()].copy_from_slice(four);
+        }
+        Self::new(&halves, &FACTORS)
     }
 
-    /// Tables scaled so that the one with the widest range uses all that a kernel's byte may count. The error of
-    /// that rounding is a tenth of the code's own, or less.
-    fn new<P: Copy>(parts: &[P], product: impl Fn(P, usize) -> f32) -> Self {
-        let products: Vec<[f32; 16]> =
-            parts.iter().map(|part| std::array::from_fn(|bits| product(*part, bits))).collect();
-        let least = |table: &[f32; 16]| table.iter().copied().fold(f32::INFINITY, f32::min);
-        let most = |table: &[f32; 16]| table.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let widest = products.iter().map(|table| most(table) - least(table)).fold(0.0, f32::max);
+    /// Tables of some parts of a query, by the factors that sixteen values stand for in each of a part's
+    /// components; scaled so that the one with the widest range uses all that a kernel's byte may count. The error
+    /// of that rounding is a tenth of the code's own, or less.
+    fn new<const N: usize>(parts: &[[f32; N]], factors: &[[f32; 16]; N]) -> Self {
+        let products = |part: &[f32; N]| -> [f32; 16] {
+            let mut products = [0.0; 16];
+            for (x, factors) in part.iter().zip(factors) {
+                products.iter_mut().zip(factors).for_each(|(sum, factor)| *sum += x * factor);
+            }
+            products
+        };
+        // As the factors of a component are symmetric, so are the products.
+        let greatest = factors.each_ref().map(|all| all.iter().copied().fold(0.0, f32::max));
+        let most = |part: &[f32; N]| -> f32 {
+            part.iter().zip(greatest).map(|(x, greatest)| x.abs() * greatest).sum()
+        };
+        let widest = 2.0 * parts.iter().map(most).fold(0.0, f32::max);
         let step = if widest > 0.0 { widest / f32::from(MOST_COUNTED) } else { 1.0 };
         let per_step = 1.0 / step;
-        let bytes = |table: &[f32; 16]| {
-            let least = least(table);
-            // To the nearest, as all are positive.
-            table.map(|product| ((product - least) * per_step + 0.5) as u8)
+        let bytes = |part: &[f32; N]| -> [u8; 16] {
+            let least = -most(part);
+            // To the nearest: added to a number whose last bit is one, the sum's last bits are the integer.
+            const ONES: f32 = 8_388_608.0;
+            products(part).map(|product| ((product - least) * per_step + ONES).to_bits() as u8)
         };
-        let pairs = products.as_chunks::<2>().0;
+        let pairs = parts.as_chunks::<2>().0;
         Self {
             bytes: pairs.iter().map(|[low, high]| [bytes(low), bytes(high)]).collect(),
             step,
-            offset: products.iter().map(least).sum(),
+            offset: -parts.iter().map(most).sum::<f32>(),
         }
     }
 

@@ -44,7 +44,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn meta(&self) -> Meta {
+    pub(crate) fn meta(&self) -> Meta {
         Meta {
             build: self.build,
             epoch: 1,
@@ -174,7 +174,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let lists = mrl_memory::collect((0..count).map(|_| Open::default()))?;
         let encoder = Encoder::new(&meta);
         let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
-        let row = ROW_OVERHEAD + encoder.shape.record_bytes + copy;
+        let row = ROW_OVERHEAD + encoder.shape.row.record_bytes() + copy;
         Ok(Self {
             store,
             meta,
@@ -297,7 +297,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             page::put(&mut group.rows.1, segment.offset, &bytes[segment.at..][..segment.bytes]);
         }
         group::set_first_live(&mut group.body, block, count, shape);
-        let live = Group { shape, body: &group.body }.summary(block).live();
+        let live = Group { shape, body: &group.body }.live(block);
         let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], shape);
         group::set_mean(&mut group.body, block, &mean, shape);
         group.blocks += 1;

@@ -41,8 +41,7 @@ pub fn read_members<S: PageStore>(
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         for index in 0..group.blocks() {
-            let summary = group.summary(index);
-            let mut live = summary.live();
+            let mut live = group.live(index);
             if live == 0 {
                 continue;
             }
@@ -70,7 +69,7 @@ pub fn read_members<S: PageStore>(
                 };
                 let place = usize::from(stored.frames()[in_block]);
                 let frame = group.frames().get(place).copied().unwrap_or(0);
-                let row = Row { record: stored.record(in_block), copy };
+                let row = Row { record: stored.records.record(in_block), copy };
                 mrl_memory::push(&mut members, Member { row, frame, tids })?;
             }
         }
@@ -214,7 +213,7 @@ impl<S: PageStore> ListWriter<'_, S> {
         for (place, frame) in self.frames.iter().enumerate() {
             group::set_frame(body, place as u8, *frame);
         }
-        let live = Group { shape, body }.summary(index).live();
+        let live = Group { shape, body }.live(index);
         let offsets = self.frames.iter().map(|frame| self.offsets.get(frame));
         let offsets: Vec<_> = mrl_memory::collect(offsets)?;
         let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, shape);

@@ -6,11 +6,13 @@ use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::{Group, References, Tid, wide};
+use crate::group::{Group, References, Tid};
 use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::records::{Records, wide};
 use crate::round::read_references;
 use crate::rows::{self, Rows};
+use crate::shape::Shape;
 use crate::store::{PageStore, Steps};
 
 /// What an index consists of.
@@ -120,37 +122,37 @@ impl<S: PageStore> Check<'_, S> {
             for other in group.other_pages().collect::<Vec<_>>() {
                 self.page(other)?;
             }
-            let mut bytes = Vec::new();
+            let (mut bytes, mut room) = (Vec::new(), Vec::new());
             for slot in 0..group.blocks() * ROWS {
-                let summary = group.summary(slot / ROWS);
-                let bit = |word: u32| word >> (slot % ROWS) & 1 == 1;
-                if summary.live() == 0 {
+                let (index, in_block) = (slot / ROWS, slot % ROWS);
+                let live = group.live(index);
+                let bit = |word: u32| word >> in_block & 1 == 1;
+                if live == 0 {
                     continue;
                 }
-                if slot % ROWS == 0 {
+                if in_block == 0 {
                     let page = |page| group.row_page(page);
-                    rows::read_block(self.store, &shape, list, slot / ROWS, page, &mut bytes)?;
-                    let (scales, _) = summary.code();
-                    let mut numbers = scales.iter().map(|scale| wide(*scale));
-                    if !summary.term().is_finite() || !numbers.all(f32::is_finite) {
+                    rows::read_block(self.store, &shape, list, index, page, &mut bytes)?;
+                    let lane = index % shape.summary_lanes;
+                    let summaries = group.summaries(index / shape.summary_lanes, &mut room);
+                    let spread = wide(summaries.spreads()[lane]);
+                    if !spread.is_finite() || !are_finite(summaries.records, lane, &shape) {
                         self.problem(format!("block {block}, row {slot}: the mean is no number"))?;
                     }
                 }
-                if !bit(summary.live()) {
+                if !bit(live) {
                     continue;
                 }
                 let rows = Rows::new(&bytes, &shape);
-                let mut numbers =
-                    (0..shape.layers.count()).map(|layer| wide(rows.scales(layer)[slot % ROWS]));
-                if !wide(rows.terms()[slot % ROWS]).is_finite() || !numbers.all(f32::is_finite) {
+                if !are_finite(rows.records, in_block, &shape) {
                     self.problem(format!("block {block}, row {slot}: a factor is no number"))?;
                 }
-                let place = usize::from(rows.frames()[slot % ROWS]);
+                let place = usize::from(rows.frames()[in_block]);
                 let frame = group.frames().get(place).copied().unwrap_or(0);
                 if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
                     self.problem(format!("block {block}, row {slot}: its frame is list {frame}"))?;
                 }
-                let tid = rows.tid(slot % ROWS);
+                let tid = rows.tid(in_block);
                 if shape.keeps_copies() {
                     let copy_block = group.copy_block(slot);
                     page::expect(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
@@ -159,7 +161,7 @@ impl<S: PageStore> Check<'_, S> {
                     self.tid(tid, list, visit)?;
                 }
                 if let Some(number) = group.reference_number(slot)
-                    && bit(summary.referenced())
+                    && bit(group.referenced(index))
                 {
                     marked.insert(number, tid);
                 }
@@ -261,4 +263,10 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
         }
     }
     Ok(info)
+}
+
+/// Whether a record's factors are numbers.
+fn are_finite(records: Records, lane: usize, shape: &Shape) -> bool {
+    let mut scales = (0..shape.layers.count()).map(|layer| records.scales(layer)[lane]);
+    wide(records.terms()[lane]).is_finite() && scales.all(|scale| wide(scale).is_finite())
 }

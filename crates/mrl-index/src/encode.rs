@@ -5,10 +5,9 @@ use mrl_kernels as kernels;
 
 use crate::codec::Codec;
 use crate::codes::LEVELS;
-use crate::group::{narrow, wide};
 use crate::meta::{Meta, Metric};
 use crate::rows::Row;
-use crate::shape::{HEAD_BYTES, Shape};
+use crate::shape::Shape;
 
 /// What encodes the vectors of one index.
 #[derive(Debug, Clone)]
@@ -45,18 +44,12 @@ impl Encoder {
             let prefix = kernels::squared_norm(&vector[..layers.range(border).end]);
             (f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0).round() as u8
         };
-        let mut record = Vec::with_capacity(self.shape.record_bytes);
-        for layer in 0..layers.count() {
+        let codes = (0..layers.count()).map(|layer| {
             let code = code.layer(layer);
-            let end = record.len() + self.shape.code_bytes(layer);
-            record.extend_from_slice(&code.bytes);
-            record.resize(end, 0);
-            record.extend(narrow(code.factors.scale));
-            if layer == 0 {
-                record.extend(narrow(term as f32));
-                record.extend((0..self.shape.inner_borders()).map(share));
-            }
-        }
+            (&code.bytes[..], code.factors.scale)
+        });
+        let shares = (0..self.shape.inner_borders()).map(share);
+        let record = self.shape.row.record(codes, term as f32, shares);
         let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
         Row { record, copy: self.shape.keeps_copies().then(copy) }
     }
@@ -64,9 +57,7 @@ impl Encoder {
     /// The best guess at what is encoded, layer after layer, still rotated; `piece` takes each layer's.
     pub fn decode_rotated(shape: &Shape, record: &[u8], mut piece: impl FnMut(usize, Vec<f32>)) {
         for layer in 0..shape.layers.count() {
-            let code = &record[shape.codes_at(layer) - HEAD_BYTES..];
-            let end = shape.code_bytes(layer);
-            let scale = wide([code[end], code[end + 1]]);
+            let (code, scale) = shape.row.code_of(record, layer);
             let components = 0..shape.layers.range(layer).len();
             piece(
                 layer,

@@ -1,14 +1,11 @@
 //! Groups of blocks on their pages (drawn in [`crate::shape`]), and pages of references.
 //!
 //! ```text
-//! a summary         of a block of 32 rows, on its group's page:
+//! summaries         of blocks of 32 rows, on their group's page, side by side (module `records`); a head:
 //!                   u32  live: bit r is 1 where row r is there
 //!                   u32  referenced: bit r is 1 where there may be references to row r
-//!                   then of the rows' mean (module `summary`):
-//!                   u16  term
-//!                   u8   × borders between layers: shares
-//!                   u16  × layers: scales of its code
-//!                   one-bit codes of all layers
+//!                   u16  spread of the rows about their mean (module `summary`), a bfloat16
+//!                   then a record of the mean, whose layers all have a bit a dimension
 //!
 //! REFERENCES page   offset 16  u32  next page of references with room, NONE   (a stack)
 //!                   offset 20  u16  references
@@ -18,15 +15,17 @@
 //! A reference is one more TID of a row: another version of the same table row, whose vector has the same
 //! code. Its row is numbered group's ordinal · rows of a group + slot. The pages hang on the list's head.
 
-use half::bf16;
+use mrl_kernels::CodeScales;
 
 use crate::block::ROWS;
 use crate::codes::Factors;
 use crate::page::{
     self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, damaged, get_u16, get_u32, put,
 };
+use crate::records::{LANES, Records, narrow};
 use crate::rows::{get_tid, put_tid};
 use crate::shape::{GROUP_FRAMES, GROUP_POINTERS, MOST_FRAMES, Shape, TID_BYTES};
+use crate::summary::Mean;
 
 /// A heap tuple's address: block · 65,536 + offset.
 pub type Tid = u64;
@@ -122,14 +121,41 @@ impl<'a> Group<'a> {
         self.rows().div_ceil(ROWS)
     }
 
-    /// What a block of 32 rows is about.
+    /// Which rows of a block are there.
     #[inline]
-    pub fn summary(&self, index: usize) -> Summary<'a> {
-        let start = self.shape.first_summary + index * self.shape.summary_bytes;
-        Summary {
-            bytes: &self.body[start..start + self.shape.summary_bytes],
-            borders: self.shape.inner_borders(),
-        }
+    pub fn live(&self, index: usize) -> u32 {
+        get_u32(self.body, summary_field(index, LIVE, 4, self.shape))
+    }
+
+    /// Which rows of a block may have references.
+    #[inline]
+    pub fn referenced(&self, index: usize) -> u32 {
+        get_u32(self.body, summary_field(index, REFERENCED, 4, self.shape))
+    }
+
+    /// How many times summaries lie side by side, of blocks that have been used.
+    #[inline]
+    pub fn summaries_count(&self) -> usize {
+        self.blocks().div_ceil(self.shape.summary_lanes)
+    }
+
+    /// What some blocks are about: those from `number · summary_lanes` on.
+    #[inline]
+    pub fn summaries<'s>(&self, number: usize, room: &'s mut Vec<u8>) -> Summaries<'s>
+    where
+        'a: 's,
+    {
+        let (form, lanes) = (&self.shape.summary, self.shape.summary_lanes);
+        let bytes = &self.body[summaries_start(number, self.shape)..][..lanes * form.bytes];
+        let bytes = match lanes {
+            LANES => bytes,
+            _ => {
+                room.resize(LANES * form.bytes, 0);
+                form.widen(bytes, lanes, room);
+                room
+            }
+        };
+        Summaries { bytes, records: Records::new(bytes, form) }
     }
 
     /// The number of a slot in references.
@@ -138,60 +164,39 @@ impl<'a> Group<'a> {
     }
 
     pub fn live_rows(&self) -> usize {
-        (0..self.blocks()).map(|index| self.summary(index).live().count_ones() as usize).sum()
+        (0..self.blocks()).map(|index| self.live(index).count_ones() as usize).sum()
     }
 }
 
-/// What a group's page has of 32 rows.
+/// What a group's page has of blocks side by side.
 #[derive(Clone, Copy)]
-pub struct Summary<'a> {
+pub struct Summaries<'a> {
     bytes: &'a [u8],
-    borders: usize,
+    /// Their rows' means.
+    pub records: Records<'a>,
 }
 
-const TERM: usize = 8;
-const SHARES: usize = TERM + 2;
+/// Where a summary's marks and spread are in its bytes.
+const LIVE: usize = 0;
+const REFERENCED: usize = 4;
+const SPREAD: usize = 8;
 
-impl<'a> Summary<'a> {
+impl<'a> Summaries<'a> {
     #[inline]
-    pub fn live(&self) -> u32 {
-        get_u32(self.bytes, 0)
+    pub fn live(&self, lane: usize) -> u32 {
+        get_u32(self.bytes, LANES * LIVE + 4 * lane)
     }
 
     #[inline]
-    pub fn referenced(&self) -> u32 {
-        get_u32(self.bytes, 4)
+    pub fn referenced(&self, lane: usize) -> u32 {
+        get_u32(self.bytes, LANES * REFERENCED + 4 * lane)
     }
 
-    /// The mean of the rows' terms.
+    /// The spreads of the rows, bfloat16s.
     #[inline]
-    pub fn term(&self) -> f32 {
-        wide([self.bytes[TERM], self.bytes[TERM + 1]])
+    pub fn spreads(&self) -> &'a CodeScales {
+        self.records.pairs(SPREAD)
     }
-
-    /// The mean of the prefixes' shares at an inner border.
-    #[inline]
-    pub fn share(&self, border: usize) -> u8 {
-        self.bytes[SHARES + border]
-    }
-
-    /// The scales of the mean's code, bfloat16s, and the code.
-    #[inline]
-    pub fn code(&self) -> (&'a [[u8; 2]], &'a [u8]) {
-        let (scales, code) = self.bytes[SHARES + self.borders..].split_at(2 * (self.borders + 1));
-        (scales.as_chunks().0, code)
-    }
-}
-
-/// A number of the form of scales and terms.
-#[inline]
-pub fn wide(bytes: [u8; 2]) -> f32 {
-    // A bfloat16 is the upper half of a single.
-    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-}
-
-pub fn narrow(number: f32) -> [u8; 2] {
-    bf16::from_f32(number).to_le_bytes()
 }
 
 /// Makes a page a group without rows.
@@ -225,13 +230,22 @@ pub fn set_copy_page(body: &mut Body, index: usize, block: Block, shape: &Shape)
     put(body, GROUP_POINTERS + 4 * (shape.row_pages + index), &block.to_le_bytes());
 }
 
-fn summary_start(index: usize, shape: &Shape) -> usize {
-    shape.first_summary + index * shape.summary_bytes
+fn summaries_start(number: usize, shape: &Shape) -> usize {
+    shape.first_summary + number * shape.summary_lanes * shape.summary.bytes
 }
 
-/// Writes what is known of a block's mean: all of a summary behind its marks.
-pub fn set_mean(body: &mut Body, index: usize, mean: &[u8], shape: &Shape) {
-    put(body, summary_start(index, shape) + TERM, mean);
+/// Where a block's field of a summary is that is so wide.
+#[inline]
+fn summary_field(index: usize, at: usize, width: usize, shape: &Shape) -> usize {
+    let lanes = shape.summary_lanes;
+    summaries_start(index / lanes, shape) + lanes * at + width * (index % lanes)
+}
+
+/// Writes what is known of a block's rows: all of a summary but its marks.
+pub fn set_mean(body: &mut Body, index: usize, mean: &Mean, shape: &Shape) {
+    put(body, summary_field(index, SPREAD, 2, shape), &narrow(mean.spread));
+    let (lanes, start) = (shape.summary_lanes, summaries_start(index / shape.summary_lanes, shape));
+    shape.summary.store(&mut body[start..], (index % lanes, lanes), &mean.record);
 }
 
 pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {
@@ -240,8 +254,8 @@ pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {
 
 /// Marks a row as there or not, and as one with references or without.
 pub fn set_marks(body: &mut Body, slot: usize, live: bool, referenced: bool, shape: &Shape) {
-    let start = summary_start(slot / ROWS, shape);
-    for (offset, set) in [(start, live), (start + 4, referenced)] {
+    for (at, set) in [(LIVE, live), (REFERENCED, referenced)] {
+        let offset = summary_field(slot / ROWS, at, 4, shape);
         let bit = 1 << (slot % ROWS);
         let word = get_u32(body, offset);
         let word = if set { word | bit } else { word & !bit };

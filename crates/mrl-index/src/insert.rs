@@ -124,7 +124,7 @@ fn add_row<S: PageStore>(
     let shape = &directory.encoder.shape;
     let head = directory.entries[list as usize].head;
     // The vector asks for the block that a scan for it would look into first.
-    let query = Query::of_summaries(&directory.encoder, vector);
+    let query = Query::new(&directory.encoder, vector);
     let base = query.base(&directory.frame(store, list)?);
     let mut popped = 0;
     loop {
@@ -172,16 +172,22 @@ fn add_row<S: PageStore>(
 fn free_slot(group: Group, frame: ListId, query: &Query, base: f32) -> Option<(usize, bool)> {
     group.frame_place(frame)?;
     let (mut nearest, mut open, mut empty) = (None, 0, None);
-    for index in 0..group.blocks() {
-        let summary = group.summary(index);
-        let live = summary.live();
-        if live == 0 {
-            empty = empty.or(Some(index));
-        } else if live != u32::MAX {
-            open += 1;
-            let score = query.score_summary(summary, base);
-            if nearest.is_none_or(|(best, _, _)| score > best) {
-                nearest = Some((score, index, live));
+    let (lanes, mut room) = (group.shape.summary_lanes, Vec::new());
+    for number in 0..group.summaries_count() {
+        let summaries = group.summaries(number, &mut room);
+        let mut scores = [0.0; ROWS];
+        query.score_means(summaries.records, base, &mut scores);
+        let first = number * lanes;
+        for index in first..(first + lanes).min(group.blocks()) {
+            let live = summaries.live(index - first);
+            if live == 0 {
+                empty = empty.or(Some(index));
+            } else if live != u32::MAX {
+                open += 1;
+                let score = scores[index - first];
+                if nearest.is_none_or(|(best, _, _)| score > best) {
+                    nearest = Some((score, index, live));
+                }
             }
         }
     }
@@ -292,7 +298,7 @@ fn put_row<S: PageStore>(
     group::set_used(body, slot + 1);
     group::set_marks(body, slot, true, false, shape);
     let group = Group { shape, body };
-    let (live, frames) = (group.summary(index).live(), group.frames());
+    let (live, frames) = (group.live(index), group.frames());
     let stored = Rows::new(&bytes, shape);
     // Rows that came by a split have frames of other lists.
     let mut offsets: [Option<Offset>; MOST_FRAMES] = [const { None }; MOST_FRAMES];

@@ -14,14 +14,14 @@
 //! | [`kmeans`] | which vectors belong together |
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
-//! | [`page`], [`shape`], [`meta`], [`group`], [`rows`] | what lies on pages, drawn where it is defined |
+//! | [`page`], [`shape`], [`meta`], [`group`], [`rows`], [`records`] | what lies on pages, drawn where it is defined |
 //! | [`arrange`], [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
 //! | [`insert`], [`references`], [`split`], [`chain`] | one row more, and what follows when a list is full |
-//! | [`query`], `round`, `queue`, [`scan`] | the nearest rows, one after another |
+//! | [`query`], `round`, `queue`, `order`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -45,6 +45,7 @@ pub mod meta;
 pub mod page;
 pub mod query;
 mod queue;
+pub mod records;
 pub mod references;
 mod round;
 pub mod rows;
@@ -56,5 +57,6 @@ pub mod summary;
 pub mod vacuum;
 pub mod workers;
 
+mod order;
 mod random;
 pub mod rotation;

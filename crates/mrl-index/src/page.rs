@@ -21,8 +21,8 @@ use std::fmt;
 pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
-/// The format that this library writes and reads. Version 1 was never released.
-pub const VERSION: u16 = 2;
+/// The format that this library writes and reads. Versions 1 and 2 were never released.
+pub const VERSION: u16 = 3;
 /// No block: the end of a chain.
 pub const NONE: Block = u32::MAX;
 

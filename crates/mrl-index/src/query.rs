@@ -5,15 +5,14 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, Sections};
+use mrl_kernels::{self as kernels, CodeScales};
 
-use crate::block::{ROWS, Tables};
-use crate::codec;
+use crate::block::Tables;
 use crate::encode::{Encoder, widened};
-use crate::group::{Summary, factors, wide};
+use crate::group::{Summaries, factors};
 use crate::layers::LEADING;
 use crate::meta::Metric;
-use crate::rows::Rows;
+use crate::records::{LANES, Records, wide};
 use crate::shape::Shape;
 
 /// How a row's score is made from its inner product.
@@ -38,13 +37,12 @@ pub const UNKNOWN: f32 = f32::MAX;
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
-    /// Of each layer that the query reads; none of a query of summaries.
+    /// For rows' codes of layer 0.
+    leading: Tables,
+    /// For codes of one bit of each layer that the query reads: rows' of later layers, means' of all.
     tables: Vec<Tables>,
     /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
     squared_errors: Vec<f32>,
-    /// The same layers for a summary's code of one bit, each component rounded to one of sixteen numbers; the error
-    /// of that is a tenth of a one-bit code's own.
-    sections: Sections,
     scale: Scale,
     length: f32,
     leading_share: f32,
@@ -54,33 +52,12 @@ impl Query {
     /// A query of 1 to as many dimensions as the index has; under L2 of all.
     pub fn new(encoder: &Encoder, vector: &[f16]) -> Self {
         let rotated = encoder.codec.query(&widened(vector));
-        let mut query = Self::of_rotated(encoder, vector, &rotated);
-        let mut leading = [0.0; LEADING];
-        let (piece, _) = rotated.piece(0);
-        leading[..piece.len()].copy_from_slice(piece);
-        query.tables.push(Tables::two_bits(&leading));
-        query
-            .tables
-            .extend((1..rotated.layers()).map(|layer| Tables::one_bit(rotated.piece(layer).0)));
-        query
-    }
-
-    /// One that scores summaries alone: to find where a vector belongs.
-    pub fn of_summaries(encoder: &Encoder, vector: &[f16]) -> Self {
-        Self::of_rotated(encoder, vector, &encoder.codec.query(&widened(vector)))
-    }
-
-    fn of_rotated(encoder: &Encoder, vector: &[f16], rotated: &codec::Query) -> Self {
         let dimensions = encoder.shape.dimensions;
         let layers = &encoder.shape.layers;
-        let mut sections = Sections::default();
-        let mut squared_errors = Vec::new();
-        for layer in 0..rotated.layers() {
+        let squared_error = |layer: usize| {
             let (piece, length) = rotated.piece(layer);
-            squared_errors.push((factors(1.0, layer, piece.len()).error * length).powi(2));
-            // What a summary's code is off by is not asked for: it tells where to look, no more.
-            sections.push(piece, 0.0);
-        }
+            (factors(1.0, layer, piece.len()).error * length).powi(2)
+        };
         let last = rotated.layers() - 1;
         let range = layers.range(last);
         let scale = match encoder.metric {
@@ -94,16 +71,22 @@ impl Query {
                 (vector.len() - range.start) as f32 / range.len() as f32,
             ),
         };
+        let mut leading = [0.0; LEADING];
+        let (piece, leading_length) = rotated.piece(0);
+        leading[..piece.len()].copy_from_slice(piece);
+        let squared = kernels::squared_norm(vector);
+        let one_bit = |layer: usize| match layer {
+            0 => Tables::one_bit(&leading),
+            _ => Tables::one_bit(rotated.piece(layer).0),
+        };
         Self {
             metric: encoder.metric,
-            tables: Vec::new(),
-            squared_errors,
-            sections,
+            tables: (0..=last).map(one_bit).collect(),
+            squared_errors: (0..=last).map(squared_error).collect(),
+            leading: Tables::two_bits(&leading),
             scale,
-            length: kernels::squared_norm(vector).sqrt(),
-            leading_share: (rotated.piece(0).1.powi(2)
-                / kernels::squared_norm(vector).max(f32::MIN_POSITIVE))
-            .min(1.0),
+            length: squared.sqrt(),
+            leading_share: (leading_length.powi(2) / squared.max(f32::MIN_POSITIVE)).min(1.0),
             vector: vector.to_vec(),
         }
     }
@@ -117,68 +100,87 @@ impl Query {
         }
     }
 
-    /// About the mean score of a block's rows; `base` is the share of their list's own frame.
+    /// About the score of the best row of each of some blocks; `base` is the share of their list's own frame.
     #[inline]
-    pub fn score_summary(&self, summary: Summary, base: f32) -> f32 {
-        let (scales, code) = summary.code();
-        let layers = self.sections.count();
-        let code = &code[..self.sections.code_bytes()];
-        let product = kernels::multiply_sections(&self.sections, &scales[..layers], code);
-        let score = base + product.value;
-        if self.metric == Metric::Euclidean {
-            return score - summary.term() / 2.0;
+    pub fn score_summaries(&self, summaries: Summaries, base: f32, scores: &mut [f32; LANES]) {
+        /// How far the best row lies from the mean in the query's direction, in spreads: of rows that differ in many
+        /// dimensions those that are searched for do so in the query's more than in others.
+        const REACH: f32 = 0.4;
+        self.score_means(summaries.records, base, scores);
+        let inverse_lengths = self.inverse_lengths(summaries.records);
+        let (spreads, squared) = (summaries.spreads(), self.length * self.length);
+        for ((score, spread), inverse) in scores.iter_mut().zip(spreads).zip(&inverse_lengths) {
+            let direction = match self.metric {
+                // The way from the mean to the query is what counts.
+                Metric::Euclidean => (squared - 2.0 * *score).max(0.0).sqrt(),
+                _ => self.length * inverse,
+            };
+            *score += REACH * wide(*spread) * direction;
         }
-        let share = |border: usize| f32::from(summary.share(border)) / 255.0;
-        let length = match self.scale {
-            Scale::None => return score,
-            Scale::Whole => 1.0,
-            Scale::Border(border) => share(border),
-            Scale::Between(before, after, part) => {
-                let squared =
-                    |border: Option<usize>, none: f32| border.map_or(none, |b| share(b).powi(2));
-                let (before, after) = (squared(before, 0.0), squared(after, 1.0));
-                (before + (after - before).max(0.0) * part).sqrt()
-            }
-        };
-        let length = length * summary.term().abs();
-        if length > 0.0 { score / length } else { UNKNOWN }
     }
 
-    /// The scores of a block's rows by at most so many layers; `bases` are their frames' shares, `inverse_lengths` those of the rows where the query
-    /// [`divides`](Query::divides).
+    /// About the mean score of the rows of each of some blocks.
+    #[inline]
+    pub fn score_means(&self, means: Records, base: f32, scores: &mut [f32; LANES]) {
+        *scores = [base; LANES];
+        for (layer, tables) in self.tables.iter().enumerate() {
+            tables.score(means.codes(layer), means.scales(layer), scores);
+        }
+        self.to_scores(means, &self.inverse_lengths(means), scores);
+    }
+
+    /// The scores of a block's rows by at most so many layers; `bases` are their frames' shares, `inverse_lengths`
+    /// those of the rows where the query [`divides`](Query::divides).
     #[inline]
     pub fn score_rows(
         &self,
-        rows: Rows,
-        bases: &[f32; ROWS],
-        inverse_lengths: &[f32; ROWS],
+        rows: Records,
+        bases: &[f32; LANES],
+        inverse_lengths: &[f32; LANES],
         layers: usize,
-        scores: &mut [f32; ROWS],
+        scores: &mut [f32; LANES],
     ) {
         *scores = *bases;
-        for (layer, tables) in self.tables.iter().enumerate().take(layers) {
-            let (codes, scales) = (rows.codes(layer), rows.scales(layer));
-            tables.score(codes, scales, scores);
+        self.leading.score(rows.codes(0), rows.scales(0), scores);
+        for (layer, tables) in self.tables.iter().enumerate().take(layers).skip(1) {
+            tables.score(rows.codes(layer), rows.scales(layer), scores);
         }
+        self.to_scores(rows, inverse_lengths, scores);
+    }
+
+    /// From inner products to scores.
+    #[inline]
+    fn to_scores(
+        &self,
+        records: Records,
+        inverse_lengths: &[f32; LANES],
+        scores: &mut [f32; LANES],
+    ) {
         if self.divides() {
             for (score, inverse) in scores.iter_mut().zip(inverse_lengths) {
                 *score = if *inverse == 0.0 { UNKNOWN } else { *score * inverse };
             }
         } else if self.metric == Metric::Euclidean {
-            for (score, term) in scores.iter_mut().zip(rows.terms()) {
+            for (score, term) in scores.iter_mut().zip(records.terms()) {
                 *score -= wide(*term) / 2.0;
             }
         }
     }
 
-    /// The squared deviation of the error of a row's score, before it is divided by the row's length.
+    /// The squared deviation of the error of a row's score, before it is divided by the row's length, by the scales
+    /// of the row's block, layer after layer.
     #[inline]
-    pub fn squared_error(&self, rows: Rows, row: usize) -> f32 {
-        let of_layer = |(layer, squared): (usize, &f32)| {
-            let scale = wide(rows.scales(layer)[row]);
+    pub fn squared_error(&self, scales: &[CodeScales], row: usize) -> f32 {
+        let of_layer = |(squared, scales): (&f32, &CodeScales)| {
+            let scale = wide(scales[row]);
             squared * scale * scale
         };
-        self.squared_errors.iter().enumerate().map(of_layer).sum()
+        self.squared_errors.iter().zip(scales).map(of_layer).sum()
+    }
+
+    /// How many layers the query reads.
+    pub fn layers(&self) -> usize {
+        self.tables.len()
     }
 
     /// The share of the query's squared length that layer 0 has.
@@ -193,7 +195,8 @@ impl Query {
 
     /// The part of a row's codes that the query reads.
     pub fn part_of_codes(&self, shape: &Shape) -> f64 {
-        let bytes = |layers: usize| (0..layers).map(|layer| shape.code_bytes(layer)).sum::<usize>();
+        let bytes =
+            |layers: usize| (0..layers).map(|layer| shape.row.code_bytes(layer)).sum::<usize>();
         bytes(self.tables.len()) as f64 / bytes(shape.layers.count()) as f64
     }
 
@@ -206,23 +209,23 @@ impl Query {
     ///
     /// Written so that the compiler makes vectors of it: it is done for every row that is scored.
     #[inline]
-    pub fn inverse_lengths(&self, rows: Rows) -> [f32; ROWS] {
-        const WHOLE: [u8; ROWS] = [u8::MAX; ROWS];
-        let mut lengths = [0.0; ROWS];
-        let shares = |border: Option<usize>, none: &[u8; ROWS]| match border {
+    pub fn inverse_lengths(&self, records: Records) -> [f32; LANES] {
+        const WHOLE: [u8; LANES] = [u8::MAX; LANES];
+        let mut lengths = [0.0; LANES];
+        let shares = |border: Option<usize>, none: &[u8; LANES]| match border {
             None => *none,
-            Some(border) => *rows.shares(border),
+            Some(border) => *records.shares(border),
         };
         match self.scale {
-            Scale::None => return [1.0; ROWS],
-            Scale::Whole => lengths = [1.0; ROWS],
+            Scale::None => return [1.0; LANES],
+            Scale::Whole => lengths = [1.0; LANES],
             Scale::Border(border) => {
                 for (length, share) in lengths.iter_mut().zip(shares(Some(border), &WHOLE)) {
                     *length = f32::from(share) / 255.0;
                 }
             }
             Scale::Between(before, after, part) => {
-                let (before, after) = (shares(before, &[0; ROWS]), shares(after, &WHOLE));
+                let (before, after) = (shares(before, &[0; LANES]), shares(after, &WHOLE));
                 for ((length, before), after) in lengths.iter_mut().zip(before).zip(after) {
                     let squared = |share: u8| f32::from(share) * f32::from(share) / (255.0 * 255.0);
                     let (before, after) = (squared(before), squared(after));
@@ -230,7 +233,7 @@ impl Query {
                 }
             }
         }
-        for (length, term) in lengths.iter_mut().zip(rows.terms()) {
+        for (length, term) in lengths.iter_mut().zip(records.terms()) {
             let product = *length * wide(*term).abs();
             *length = if product > 0.0 { 1.0 / product } else { 0.0 };
         }

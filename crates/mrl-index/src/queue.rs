@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use mrl_memory::OutOfMemory;
 
 use crate::group::Tid;
+use crate::order;
 use crate::page::Block;
 
 /// A row that waits for its exact distance.
@@ -58,7 +59,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// How many are put in order at once, the first time.
-    const AT_ONCE: usize = 128;
+    const AT_ONCE: usize = 64;
 
     pub fn add(&mut self, waiting: Vec<Waiting>) -> Result<(), OutOfMemory> {
         let former = std::mem::replace(&mut self.far, waiting);
@@ -76,13 +77,16 @@ impl Queue {
         }
         if count < self.far.len() {
             // Of many the scores alone, which are a sixth of the rows' bytes, tell who is near.
-            let mut uppers = mrl_memory::collect(self.far.iter().map(|waiting| waiting.upper))?;
-            let (_, bar, _) = uppers.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));
-            let bar = *bar;
+            let uppers = self.far.iter().map(|waiting| order::key(waiting.upper));
+            let mut uppers = mrl_memory::collect(uppers)?;
+            let from_below = uppers.len() - count;
+            let (_, bar, _) = uppers.select_nth_unstable(from_below);
+            let bar = order::number(*bar);
             // Before any is taken out: an error must not lose them.
-            let near = self.far.iter().filter(|waiting| waiting.upper >= bar).count();
+            let is_near = |waiting: &Waiting| waiting.upper.total_cmp(&bar).is_ge();
+            let near = self.far.iter().filter(|waiting| is_near(waiting)).count();
             mrl_memory::reserve(&mut self.near, near)?;
-            self.near.extend(self.far.extract_if(.., |waiting| waiting.upper >= bar));
+            self.near.extend(self.far.extract_if(.., |waiting| is_near(waiting)));
         } else {
             self.near = std::mem::take(&mut self.far);
         }

@@ -27,18 +27,23 @@ pub fn refer<S: PageStore>(
     // What the vector is against each frame, the list's own first.
     let own = directory.encoder.row(vector, &directory.frame(store, list)?);
     let mut against: Vec<(ListId, Row)> = vec![(list, own)];
-    let mut bytes = Vec::new();
+    let (mut bytes, mut room) = (Vec::new(), Vec::new());
     let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         let mut near = Vec::new();
-        for index in 0..group.blocks() {
-            let summary = group.summary(index);
-            if summary.live() != 0 {
-                let differing = summary::differing(summary, &against[0].1.record, shape);
-                mrl_memory::push(&mut near, (differing, index, summary.live()))?;
+        mrl_memory::reserve(&mut near, group.blocks())?;
+        for number in 0..group.summaries_count() {
+            let summaries = group.summaries(number, &mut room);
+            let differing = summary::differing(summaries, &against[0].1.record, shape);
+            let first = number * shape.summary_lanes;
+            for index in first..(first + shape.summary_lanes).min(group.blocks()) {
+                let live = summaries.live(index - first);
+                if live != 0 {
+                    near.push((differing[index - first], index, live));
+                }
             }
         }
         near.sort_unstable();
@@ -59,7 +64,7 @@ pub fn refer<S: PageStore>(
                     }
                 };
                 let row = &against[at].1;
-                for (codes, byte) in stored.codes(0).iter().zip(&row.record) {
+                for (codes, byte) in stored.records.codes(0).iter().zip(&row.record) {
                     equal &= mask(codes, *byte);
                     if equal == 0 {
                         break;
@@ -69,7 +74,7 @@ pub fn refer<S: PageStore>(
                     let in_block = equal.trailing_zeros() as usize;
                     equal &= equal - 1;
                     let slot = index * ROWS + in_block;
-                    if stored.is(in_block, &row.record)
+                    if stored.records.is(in_block, &row.record)
                         && is_same_copy(store, group, list, slot, row)?
                         && let Some(number) = group.reference_number(slot)
                     {

@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 
+use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, Tid};
+use crate::order;
 use crate::page::{self, Block, Kind, ListId, NONE};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
 use crate::rows::{self, Rows};
-use crate::shape::Shape;
+use crate::shape::{Shape, TID_BYTES};
 use crate::store::{PageStore, Steps};
 
 /// The score of a row that is not there, or has gone on before: less than any bar.
@@ -33,13 +35,18 @@ pub(crate) struct Probed {
     pub list: ListId,
     /// Of each block of the list, by its number: the rows that have gone on.
     gone: Vec<u32>,
-    /// Whether rows remain that have not.
-    pub more: bool,
+    /// How many rows remain that have not, as the latest round has seen it.
+    left: usize,
 }
 
 impl Probed {
     pub fn new(list: ListId) -> Self {
-        Self { list, gone: Vec::new(), more: true }
+        Self { list, gone: Vec::new(), left: 0 }
+    }
+
+    /// Whether rows remain that have not gone on.
+    pub fn has_more(&self) -> bool {
+        self.left > 0
     }
 
     fn gone(&self, number: usize) -> u32 {
@@ -99,8 +106,8 @@ struct SeenGroup {
 /// A block that the round has seen.
 #[derive(Debug, Clone, Copy)]
 struct SeenBlock {
-    group: usize,
-    index: usize,
+    group: u32,
+    index: u32,
     /// The rows that are there and have not gone on.
     rows: u32,
     referenced: u32,
@@ -134,6 +141,12 @@ pub(crate) struct Round {
     scores: Vec<[f32; ROWS]>,
     /// Of each of them: its rows' inverse lengths, where the query divides by them.
     inverse_lengths: Vec<[f32; ROWS]>,
+    /// Of each of them: its rows' TIDs, as they lie there, and their scales, layer after layer: what is needed
+    /// of those that go on, kept while the page is at hand.
+    tids: Vec<u8>,
+    scales: Vec<CodeScales>,
+    /// Room for summaries that do not lie side by side as the kernels have them.
+    room: Vec<u8>,
 }
 
 impl Round {
@@ -145,7 +158,7 @@ impl Round {
         directory: &Directory,
         query: &Query,
         known: &mut Known,
-        (place, probed): (usize, &Probed),
+        (place, probed): (usize, &mut Probed),
         summarised: bool,
         following: Block,
     ) -> Result<(), S::Error> {
@@ -153,6 +166,7 @@ impl Round {
         let list = probed.list;
         let head = directory.entries[list as usize].head;
         let own = known.base(store, directory, query, list)?;
+        probed.left = 0;
         let mut block = head;
         let mut steps = Steps::default();
         store.expect(following, 0, SUMMARY_BYTES_AHEAD);
@@ -186,21 +200,32 @@ impl Round {
                 };
                 mrl_memory::push(&mut self.bases, base)?;
             }
-            for index in 0..group.blocks() {
-                let summary = group.summary(index);
-                let gone = probed.gone(number(seen.ordinal, index, shape));
-                let rows = summary.live() & !gone;
-                if rows == 0 {
-                    continue;
+            mrl_memory::reserve(&mut self.summaries, group.blocks())?;
+            mrl_memory::reserve(&mut self.blocks, group.blocks())?;
+            for number in 0..group.summaries_count() {
+                let summaries = group.summaries(number, &mut self.room);
+                let mut scores = [UNKNOWN; ROWS];
+                if summarised {
+                    query.score_summaries(summaries, own, &mut scores);
                 }
-                let score = if summarised { query.score_summary(summary, own) } else { UNKNOWN };
-                // Damage may have made it no number: nothing is known of such a block, so it is looked into.
-                let score = if score > NO_BAR { score } else { UNKNOWN };
-                mrl_memory::push(&mut self.summaries, score)?;
-                self.rows += rows.count_ones() as usize;
-                let (group, referenced) = (self.groups.len(), summary.referenced());
-                let seen = SeenBlock { group, index, rows, referenced };
-                mrl_memory::push(&mut self.blocks, seen)?;
+                let first = number * shape.summary_lanes;
+                let lanes = shape.summary_lanes.min(group.blocks() - first);
+                for (lane, score) in scores[..lanes].iter().enumerate() {
+                    let gone = probed.gone(block_number(seen.ordinal, first + lane, shape));
+                    let rows = summaries.live(lane) & !gone;
+                    if rows == 0 {
+                        continue;
+                    }
+                    // Damage may have made it no number: nothing is known of such a block, so it is looked into.
+                    self.summaries.push(if *score > NO_BAR { *score } else { UNKNOWN });
+                    probed.left += rows.count_ones() as usize;
+                    self.blocks.push(SeenBlock {
+                        group: self.groups.len() as u32,
+                        index: (first + lane) as u32,
+                        rows,
+                        referenced: summaries.referenced(lane),
+                    });
+                }
             }
             mrl_memory::push(&mut self.groups, seen)?;
             mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
@@ -208,6 +233,7 @@ impl Round {
             self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
             block = page::next(&body);
         }
+        self.rows += probed.left;
         Ok(())
     }
 
@@ -231,9 +257,8 @@ impl Round {
             let block = self.blocks[place];
             let mut scores = [NOTHING; ROWS];
             self.with_rows(store, directory, block, &mut held, |rows| {
-                let (bases, inverse_lengths) =
-                    (self.bases(block, rows), query.inverse_lengths(rows));
-                query.score_rows(rows, &bases, &inverse_lengths, 1, &mut scores);
+                let (bases, rows) = (self.bases(block, rows), rows.records);
+                query.score_rows(rows, &bases, &query.inverse_lengths(rows), 1, &mut scores);
             })?;
             let live = (0..ROWS).filter(|row| block.rows >> row & 1 == 1);
             let best = live.map(|row| scores[row]).fold(NO_BAR, f32::max);
@@ -260,6 +285,9 @@ impl Round {
         if query.divides() {
             mrl_memory::reserve(&mut self.inverse_lengths, self.chosen.len())?;
         }
+        let (mut tids, mut scales) = (Vec::new(), Vec::new());
+        mrl_memory::reserve(&mut tids, self.chosen.len() * TID_BYTES * ROWS)?;
+        mrl_memory::reserve(&mut scales, self.chosen.len() * query.layers())?;
         let (mut rows, mut held) = (0, Held::default());
         for (i, place) in self.chosen.iter().enumerate() {
             if query.is_leading() {
@@ -270,9 +298,11 @@ impl Round {
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
             self.with_rows(store, directory, block, &mut held, |rows| {
-                inverse_lengths = query.inverse_lengths(rows);
+                inverse_lengths = query.inverse_lengths(rows.records);
                 let bases = self.bases(block, rows);
-                query.score_rows(rows, &bases, &inverse_lengths, usize::MAX, &mut scores);
+                query.score_rows(rows.records, &bases, &inverse_lengths, usize::MAX, &mut scores);
+                tids.extend_from_slice(rows.tids());
+                scales.extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
             })?;
             // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
             let mut odd = !mrl_kernels::at_least(&scores, NO_BAR);
@@ -291,23 +321,23 @@ impl Round {
                 self.inverse_lengths.push(inverse_lengths);
             }
         }
+        (self.tids, self.scales) = (tids, scales);
         Ok(rows)
     }
 
     /// Asks for the memory of a block's layer 0, and of what is needed with it.
     fn expect_layer_0<S: PageStore>(&self, store: &S, shape: &Shape, block: Option<&SeenBlock>) {
         let Some(block) = block else { return };
-        let Some(segment) = rows::segments(shape, block.index).next() else { return };
-        let (start, bytes) = shape.leading_bytes();
-        let pointers = &self.pointers[self.groups[block.group].pointers..];
-        let bytes = bytes.min(segment.bytes.saturating_sub(start));
-        store.expect(pointers[segment.page], segment.offset + start, bytes);
+        let Some(segment) = rows::segments(shape, block.index as usize).next() else { return };
+        let pointers = &self.pointers[self.groups[block.group as usize].pointers..];
+        let bytes = shape.row.leading_end().min(segment.bytes);
+        store.expect(pointers[segment.page], segment.offset, bytes);
     }
 
     /// The shares of the rows' frames in their scores.
     #[inline]
     fn bases(&self, block: SeenBlock, rows: Rows) -> [f32; ROWS] {
-        let group = &self.groups[block.group];
+        let group = &self.groups[block.group as usize];
         let bases = &self.bases[group.bases..][..group.frames];
         match bases {
             [only] => [*only; ROWS],
@@ -327,10 +357,10 @@ impl Round {
         with: impl FnOnce(Rows),
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
-        let group = &self.groups[block.group];
+        let group = &self.groups[block.group as usize];
         let pointers = &self.pointers[group.pointers..];
         let list = group.list;
-        let mut segments = rows::segments(shape, block.index);
+        let mut segments = rows::segments(shape, block.index as usize);
         if let Some(segment) = segments.next()
             && segment.bytes == shape.block_bytes
         {
@@ -351,53 +381,52 @@ impl Round {
         }
         held.page = None;
         store.check_interrupts()?;
-        rows::read_block(store, shape, list, block.index, |page| pointers[page], &mut held.copy)?;
+        let index = block.index as usize;
+        rows::read_block(store, shape, list, index, |page| pointers[page], &mut held.copy)?;
         with(Rows::new(&held.copy, shape));
         Ok(())
     }
 
     /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
     /// estimate plus `epsilon` deviations of its error.
-    pub fn finish<S: PageStore>(
+    pub fn finish(
         &self,
-        store: &S,
-        directory: &Directory,
+        shape: &Shape,
         query: &Query,
         (known, probed): (&Known, &mut [Probed]),
         most: usize,
         epsilon: f32,
-    ) -> Result<Vec<Waiting>, S::Error> {
-        let shape = &directory.encoder.shape;
+    ) -> Result<Vec<Waiting>, OutOfMemory> {
         let bar = bar(self.scores.as_flattened(), most)?;
-        let (mut waiting, mut deviations, mut held) = (Vec::new(), Vec::new(), Held::default());
+        let (mut waiting, mut deviations) = (Vec::new(), Vec::new());
         for (i, (place, scores)) in self.chosen.iter().zip(&self.scores).enumerate() {
             let chosen = mrl_kernels::at_least(scores, bar);
             if chosen == 0 {
                 continue;
             }
             let block = self.blocks[*place];
-            let group = self.groups[block.group];
+            let group = self.groups[block.group as usize];
             let count = chosen.count_ones() as usize;
             mrl_memory::reserve(&mut waiting, count)?;
             mrl_memory::reserve(&mut deviations, count)?;
             let first = waiting.len();
-            self.with_rows(store, directory, block, &mut held, |rows| {
-                for row in bits(chosen) {
-                    let slot = block.index * ROWS + row;
-                    let copy = match shape.keeps_copies() {
-                        true => {
-                            let page = shape.row_pages + slot / shape.copies_on_page;
-                            self.pointers[group.pointers + page]
-                        }
-                        false => NONE,
-                    };
-                    let inverse_length = self.inverse_lengths.get(i).map_or(1.0, |all| all[row]);
-                    let upper = scores[row];
-                    waiting.push(Waiting { upper, tid: rows.tid(row), copy, slot: slot as u16 });
-                    deviations
-                        .push(query.squared_error(rows, row) * inverse_length * inverse_length);
-                }
-            })?;
+            let tids = &self.tids[i * TID_BYTES * ROWS..][..TID_BYTES * ROWS];
+            let scales = &self.scales[i * query.layers()..][..query.layers()];
+            for row in bits(chosen) {
+                let slot = block.index as usize * ROWS + row;
+                let copy = match shape.keeps_copies() {
+                    true => {
+                        let page = shape.row_pages + slot / shape.copies_on_page;
+                        self.pointers[group.pointers + page]
+                    }
+                    false => NONE,
+                };
+                let inverse_length = self.inverse_lengths.get(i).map_or(1.0, |all| all[row]);
+                let tid = rows::get_tid(&tids[TID_BYTES * row..]);
+                waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
+                let squared = query.squared_error(scales, row);
+                deviations.push(squared * inverse_length * inverse_length);
+            }
             let mut with_references = chosen & block.referenced;
             while let Some(row) = bits(with_references).next()
                 && let Some(references) = known.references.get(&group.list)
@@ -405,7 +434,7 @@ impl Round {
                 with_references &= with_references - 1;
                 let before = ones_below(chosen, row);
                 let (own, deviation) = (waiting[first + before], deviations[first + before]);
-                let slot = block.index * ROWS + row;
+                let slot = block.index as usize * ROWS + row;
                 let number = (group.ordinal * shape.group_rows + slot) as u64;
                 let start = references.partition_point(|(row, _)| u64::from(*row) < number);
                 let more = references[start..].iter();
@@ -415,8 +444,10 @@ impl Round {
                     mrl_memory::push(&mut deviations, deviation)?;
                 }
             }
-            let number = number(group.ordinal, block.index, shape);
-            probed[group.probed].add_gone(number, chosen & block.rows)?;
+            let number = block_number(group.ordinal, block.index as usize, shape);
+            let probed = &mut probed[group.probed];
+            probed.add_gone(number, chosen & block.rows)?;
+            probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
         }
         // Roots take long, one after another; of all rows at once they overlap.
         for (row, squared) in waiting.iter_mut().zip(&deviations) {
@@ -426,19 +457,12 @@ impl Round {
                 row.upper = f32::INFINITY;
             }
         }
-        probed.iter_mut().for_each(|list| list.more = false);
-        for block in &self.blocks {
-            let group = self.groups[block.group];
-            let list = &mut probed[group.probed];
-            let gone = list.gone(number(group.ordinal, block.index, shape));
-            list.more |= block.rows & !gone != 0;
-        }
         Ok(waiting)
     }
 }
 
 /// A block's number in its list.
-fn number(ordinal: usize, index: usize, shape: &Shape) -> usize {
+fn block_number(ordinal: usize, index: usize, shape: &Shape) -> usize {
     ordinal * shape.group_blocks + index
 }
 
@@ -464,13 +488,15 @@ fn bar(scores: &[f32], most: usize) -> Result<f32, OutOfMemory> {
     // Odd, so that the sample comes from all places of blocks.
     let stride = (scores.len() / SAMPLE) | 1;
     let rank = most / stride;
-    let mut sample = mrl_memory::collect(scores.iter().step_by(stride).copied())?;
+    let mut sample = mrl_memory::collect(scores.iter().step_by(stride).copied().map(order::key))?;
     if rank >= sample.len() {
         return Ok(NO_BAR);
     }
-    let (_, bar, _) = sample.select_nth_unstable_by(rank, |a, b| b.total_cmp(a));
+    let from_below = sample.len() - 1 - rank;
+    let (_, bar, _) = sample.select_nth_unstable(from_below);
+    let bar = order::number(*bar);
     // Less than all of them may be there.
-    Ok(if bar.is_finite() { *bar } else { NO_BAR })
+    Ok(if bar.is_finite() { bar } else { NO_BAR })
 }
 
 /// All references of a list, from the newest page on.

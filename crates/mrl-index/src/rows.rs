@@ -1,16 +1,13 @@
 //! Blocks of 32 rows on row pages (drawn in [`crate::shape`]): read whole, written row by row or whole.
-//!
-//! A row's *record* is what its block has of it, but for its *head*: the TID, and the place of its frame. Each of its fields of one or two bytes lies
-//! beside the same field of the other 31 rows, so a field that is `w` bytes wide and begins at byte `i` of the
-//! row lies at `32 i + w r` of the block.
-
-use mrl_kernels::{CodeBytes, CodeScales};
 
 use crate::block::ROWS;
 use crate::group::Tid;
 use crate::page::{self, Block, Body, Kind, ListId, TAG_BYTES, get_u16, get_u32, put};
-use crate::shape::{HEAD_BYTES, ROW_PAGE_BYTES, Shape, TID_BYTES};
+use crate::records::{LANES, Records};
+use crate::shape::{ROW_PAGE_BYTES, ROW_PAGE_START, Shape, TID_BYTES};
 use crate::store::PageStore;
+
+const _: () = assert!(ROWS == LANES);
 
 /// A row without its head, as its pages keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +37,7 @@ pub fn segments(shape: &Shape, block: usize) -> impl Iterator<Item = Segment> + 
     std::iter::from_fn(move || {
         let (page, offset) = ((start + at) / ROW_PAGE_BYTES, (start + at) % ROW_PAGE_BYTES);
         let bytes = (all - at).min(ROW_PAGE_BYTES - offset);
-        let segment = Segment { page, offset: TAG_BYTES + offset, at, bytes };
+        let segment = Segment { page, offset: ROW_PAGE_START + offset, at, bytes };
         at += bytes;
         (bytes > 0).then_some(segment)
     })
@@ -50,14 +47,14 @@ pub fn segments(shape: &Shape, block: usize) -> impl Iterator<Item = Segment> + 
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     bytes: &'a [u8],
-    shape: &'a Shape,
+    pub records: Records<'a>,
 }
 
 impl<'a> Rows<'a> {
     /// Of as many bytes as a block has.
     #[inline]
     pub fn new(bytes: &'a [u8], shape: &'a Shape) -> Self {
-        Self { bytes: &bytes[..shape.block_bytes], shape }
+        Self { bytes, records: Records::new(bytes, &shape.row) }
     }
 
     #[inline]
@@ -65,70 +62,17 @@ impl<'a> Rows<'a> {
         get_tid(&self.bytes[TID_BYTES * row..])
     }
 
+    /// All rows' TIDs, as they lie there.
+    #[inline]
+    pub fn tids(&self) -> &'a [u8] {
+        &self.bytes[..TID_BYTES * ROWS]
+    }
+
     /// The places of the rows' frames among their group's.
     #[inline]
     pub fn frames(&self) -> &'a [u8; ROWS] {
         self.bytes[TID_BYTES * ROWS..].first_chunk().unwrap_or(&[0; ROWS])
     }
-
-    /// Byte after byte of all rows' codes of a layer.
-    #[inline]
-    pub fn codes(&self, layer: usize) -> &'a [CodeBytes] {
-        let start = ROWS * self.shape.codes_at(layer);
-        self.bytes[start..start + ROWS * self.shape.code_bytes(layer)].as_chunks().0
-    }
-
-    #[inline]
-    fn pairs(&self, at: usize) -> &'a CodeScales {
-        self.bytes[ROWS * at..][..2 * ROWS].as_chunks().0.first_chunk().unwrap_or(&[[0; 2]; ROWS])
-    }
-
-    /// The rows' scales of a layer, bfloat16s.
-    #[inline]
-    pub fn scales(&self, layer: usize) -> &'a CodeScales {
-        self.pairs(self.shape.codes_at(layer) + self.shape.code_bytes(layer))
-    }
-
-    /// The rows' terms, bfloat16s.
-    #[inline]
-    pub fn terms(&self) -> &'a CodeScales {
-        self.pairs(self.shape.term_at())
-    }
-
-    /// The prefixes' shares at an inner border.
-    #[inline]
-    pub fn shares(&self, border: usize) -> &'a [u8; ROWS] {
-        let at = self.shape.term_at() + 2 + border;
-        self.bytes[ROWS * at..].first_chunk().unwrap_or(&[0; ROWS])
-    }
-
-    /// A row's record.
-    pub fn record(&self, row: usize) -> Vec<u8> {
-        let mut record = vec![0; self.shape.record_bytes];
-        for (at, width) in fields(self.shape) {
-            let from = &self.bytes[ROWS * at + width * row..][..width];
-            record[at - HEAD_BYTES..][..width].copy_from_slice(from);
-        }
-        record
-    }
-
-    /// Whether a row's record is this one.
-    pub fn is(&self, row: usize, record: &[u8]) -> bool {
-        fields(self.shape).all(|(at, width)| {
-            self.bytes[ROWS * at + width * row..][..width] == record[at - HEAD_BYTES..][..width]
-        })
-    }
-}
-
-/// Where the fields of a record begin in a row's bytes, head included, and how wide they are.
-fn fields(shape: &Shape) -> impl Iterator<Item = (usize, usize)> + '_ {
-    let layers = (0..shape.layers.count()).flat_map(|layer| {
-        let (at, codes) = (shape.codes_at(layer), shape.code_bytes(layer));
-        (at..at + codes).map(|at| (at, 1)).chain([(at + codes, 2)])
-    });
-    let term = shape.term_at();
-    let shares = (0..shape.inner_borders()).map(move |border| (term + 2 + border, 1));
-    layers.chain([(term, 2)]).chain(shares)
 }
 
 /// Writes a row into the bytes of its block.
@@ -141,16 +85,14 @@ pub fn store_row(
 ) {
     put_tid(bytes, TID_BYTES * row, tid);
     bytes[TID_BYTES * ROWS + row] = frame;
-    for (at, width) in fields(shape) {
-        put(bytes, ROWS * at + width * row, &record[at - HEAD_BYTES..][..width]);
-    }
+    shape.row.store(bytes, (row, ROWS), record);
 }
 
 /// Where a row's TID is: the row page's number in its group, and the offset in its body.
 pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
     let start = shape.start(slot / ROWS);
     let (page, offset) = (start / ROW_PAGE_BYTES, start % ROW_PAGE_BYTES);
-    (page, TAG_BYTES + offset + TID_BYTES * (slot % ROWS))
+    (page, ROW_PAGE_START + offset + TID_BYTES * (slot % ROWS))
 }
 
 /// Copies a block out of its pages; `block_of` tells where the group's row pages are.
@@ -206,7 +148,7 @@ mod tests {
             let mut bytes = vec![0; shape.block_bytes];
             let record = |seed: u64| -> Vec<u8> {
                 let mut random = crate::random::Random::new(seed);
-                (0..shape.record_bytes).map(|_| random.next() as u8).collect()
+                (0..shape.row.record_bytes()).map(|_| random.next() as u8).collect()
             };
             for (row, (tid, seed)) in rows.iter().enumerate() {
                 store_row(&mut bytes, row, (*tid, row as u8), &record(*seed), &shape);
@@ -215,8 +157,8 @@ mod tests {
             for (row, (tid, seed)) in rows.iter().enumerate() {
                 prop_assert_eq!(stored.tid(row), *tid);
                 prop_assert_eq!(usize::from(stored.frames()[row]), row);
-                prop_assert_eq!(stored.record(row), record(*seed));
-                prop_assert!(stored.is(row, &record(*seed)));
+                prop_assert_eq!(stored.records.record(row), record(*seed));
+                prop_assert!(stored.records.is(row, &record(*seed)));
             }
         }
     }
@@ -233,7 +175,7 @@ mod tests {
                 assert_eq!((first.page, first.offset), tid_place(block * ROWS, &shape));
                 for pair in parts.windows(2) {
                     assert_eq!(pair[0].at + pair[0].bytes, pair[1].at);
-                    assert_eq!((pair[0].page + 1, TAG_BYTES), (pair[1].page, pair[1].offset));
+                    assert_eq!((pair[0].page + 1, ROW_PAGE_START), (pair[1].page, pair[1].offset));
                 }
             }
         }

@@ -93,8 +93,8 @@ pub struct Counters {
 /// Who knows exact distances.
 pub trait Reranker {
     type Error;
-    /// Tells that a row will soon be asked for. A hint, of any TID.
-    fn expect(&mut self, _tid: Tid) {}
+    /// Tells that some rows will soon be asked for. A hint, of any TIDs.
+    fn expect(&mut self, _tids: impl Iterator<Item = Tid>) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -115,12 +115,12 @@ mod tuning {
     /// the query's squared length: the more it says, the fewer have to. Of the codes a query reads `part`: the
     /// less of each row, the more rows, as blocks are formed by all dimensions.
     pub fn share_scored(part: f64, leading: f32) -> f64 {
-        (0.36 * (1.0 - f64::from(leading)) / part).min(1.0)
+        (0.25 * (1.0 - f64::from(leading)) / part).min(1.0)
     }
     /// With such a share of the query's squared length in layer 0 blocks are chosen by it instead of summaries.
     pub const LEADING_ENOUGH: f32 = 0.4;
     /// Rows that are scored in any case.
-    pub const LEAST_SCORED: usize = 8192;
+    pub const LEAST_SCORED: usize = 4096;
     /// Of so many rows that were scored, those that go on.
     pub fn rows_finished(scored: u64, part: f64) -> usize {
         ((scored as f64 * part / 32.0) as usize).max(400)
@@ -143,8 +143,8 @@ pub fn probes_for(lists: usize) -> usize {
     tuning::rows_seen(lists).div_ceil(ROWS_A_LIST).min(lists)
 }
 
-/// Rows that a reranker is told of ahead of their turn.
-const ROWS_EXPECTED: usize = 8;
+/// Rows that a reranker is told of at once, ahead of their turn.
+const ROWS_EXPECTED: usize = 32;
 
 /// What comes after the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,8 +173,8 @@ pub struct Scan {
     returned: u64,
     last: f64,
     waiting: Queue,
-    /// Whether the reranker knows which rows come next.
-    expected: bool,
+    /// Of how many rows that come next the reranker has been told.
+    expected: usize,
     exact: BinaryHeap<Exact>,
     phase: Phase,
     tail: VecDeque<Tid>,
@@ -206,7 +206,7 @@ impl Scan {
             returned: 0,
             last: f64::NEG_INFINITY,
             waiting: Queue::default(),
-            expected: false,
+            expected: 0,
             exact: BinaryHeap::new(),
             phase,
             tail: VecDeque::new(),
@@ -262,12 +262,12 @@ impl Scan {
     ) -> Result<(), S::Error> {
         self.counters.rows_reranked += 1;
         if waiting.copy == NONE {
-            // The first of a round are asked for all at once, then each in its turn.
-            let first = if self.expected { ROWS_EXPECTED } else { 1 };
-            self.expected = true;
-            for others in first - 1..ROWS_EXPECTED {
-                self.waiting.later(others).iter().for_each(|later| reranker.expect(later.tid));
+            if self.expected == 0 {
+                let later = (0..ROWS_EXPECTED - 1).map_while(|others| self.waiting.later(others));
+                reranker.expect([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
+                self.expected = ROWS_EXPECTED;
             }
+            self.expected -= 1;
         }
         if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
             self.waiting.clear();
@@ -329,7 +329,7 @@ impl Scan {
         };
         let by_layer_0 = !everything && share < 1.0 && leading >= tuning::LEADING_ENOUGH;
         let former = self.probed.len();
-        let again = (0..former).filter(|place| self.probed[*place].more);
+        let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
         for (i, place) in places.iter().copied().enumerate() {
             if place == self.probed.len() {
@@ -341,7 +341,7 @@ impl Scan {
             let head = |place: &usize| directory.entries[self.ranked[*place] as usize].head;
             let following = places.get(i + 1).map_or(NONE, head);
             let (query, known) = (&self.query, &mut self.known);
-            let list = (place, &self.probed[place]);
+            let list = (place, &mut self.probed[place]);
             let summarised = !everything && share < 1.0 && !by_layer_0;
             round.look_into(store, &directory, query, known, list, summarised, following)?;
         }
@@ -371,11 +371,12 @@ impl Scan {
         };
         let most = if everything { usize::MAX / 4 } else { tuning::rows_finished(scored, part) };
         let lists = (&self.known, &mut self.probed[..]);
-        let waiting = round.finish(store, &directory, &self.query, lists, most, epsilon)?;
+        let shape = &directory.encoder.shape;
+        let waiting = round.finish(shape, &self.query, lists, most, epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;
-        self.more = self.probed.len() < all || self.probed.iter().any(|list| list.more);
+        self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
         self.waiting.add(waiting)?;
-        self.expected = false;
+        self.expected = 0;
         Ok(())
     }
 
@@ -440,7 +441,7 @@ pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<T
             let body = store.read(block)?;
             let group = Group::new(&body, block, list, shape)?;
             for index in 0..group.blocks() {
-                let live = group.summary(index).live();
+                let live = group.live(index);
                 if live == 0 {
                     continue;
                 }

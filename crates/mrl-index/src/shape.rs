@@ -12,20 +12,14 @@
 //!               offset 32  u32  first page of references with room, NONE       (the head only)
 //!               offset 36  u32  × 32: lists whose centres are the frames of rows, 0 where not used yet
 //!               offset 164 u32  × row pages, then × copy pages: their blocks, NONE where not needed yet
-//!               then            summaries of blocks (module `group`)
+//!               then            summaries of blocks, 32 side by side (modules `group` and `records`); where
+//!                               fewer fit the page, as many as do
 //!
-//! ROWS page     offset 16       8,128 bytes of the group's blocks, one block after another
-//! a block       6 bytes  × 32   TIDs (u32 block, u16 offset)
-//!               u8       × 32   frames: places among the group's
-//!               16 bytes × 32   two-bit codes of layer 0, transposed (module `block`)
-//!               u16      × 32   scale of layer 0, a bfloat16
-//!               u16      × 32   term, a bfloat16: the vector's length; under L2 the square of its length
-//!                               less that of its frame's
-//!               u8       × 32   of each border between layers: length of the prefix up to there, as a
-//!                               share of the vector's in 255ths
-//!               of each later layer:
-//!               n bytes  × 32   one-bit codes, transposed
-//!               u16      × 32   scale of the layer, a bfloat16
+//! ROWS page     offset 40       8,128 bytes of the group's blocks, one block after another
+//! a block       32 rows side by side (module `records`); a row's head:
+//!               6 bytes         TID (u32 block, u16 offset)
+//!               u8              place of its frame among the group's
+//!               the code of layer 0 has two bits a dimension
 //!
 //! COPIES page   offset 16       the vectors' halfs, slot i at place i % copies on a page
 //! ```
@@ -34,8 +28,9 @@
 //! pages than it must, of two or more: a change of a row has to fit one record of the log.
 
 use crate::block::{CODE_BYTES, ROWS};
-use crate::layers::Layers;
+use crate::layers::{LEADING, Layers};
 use crate::page::{BODY_BYTES, TAG_BYTES};
+use crate::records::{Form, LANES};
 use crate::store::MOST_PAGES;
 
 /// The most dimensions of a vector in an index: pgvector's limit for its half-precision indexes.
@@ -50,26 +45,33 @@ pub const MOST_FRAMES: usize = ROWS;
 pub const GROUP_POINTERS: usize = GROUP_FRAMES + 4 * MOST_FRAMES;
 /// Bytes of a TID.
 pub const TID_BYTES: usize = 6;
-/// Bytes of a row before its record: its TID, and its frame's place.
-pub const HEAD_BYTES: usize = TID_BYTES + 1;
-/// Bytes of blocks on a row page: whole codes of 32 rows' bytes.
-pub const ROW_PAGE_BYTES: usize = (BODY_BYTES - TAG_BYTES) / ROWS * ROWS;
+/// Bytes of blocks on a row page: whole lines of the processor's caches.
+pub const ROW_PAGE_BYTES: usize = (BODY_BYTES - TAG_BYTES) / CACHE_LINE * CACHE_LINE;
+/// Where they begin in its body.
+pub const ROW_PAGE_START: usize = BODY_BYTES - ROW_PAGE_BYTES;
+const CACHE_LINE: usize = 64;
+const PAGE_BYTES: usize = 8192;
 /// The most blocks of a group, however small they are.
 const MOST_BLOCKS: usize = 128;
-/// Bytes of a summary that do not depend on the dimension: two words of marks, term.
-const SUMMARY_BYTES: usize = 10;
+/// A row's head: its TID, its frame's place.
+const ROW_HEAD: &[usize] = &[TID_BYTES, 1];
+/// A summary's head: which rows are there, which have references, their spread.
+const SUMMARY_HEAD: &[usize] = &[4, 4, 2];
 
 /// The places of things on the pages of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     pub dimensions: usize,
     pub layers: Layers,
-    /// Bytes of a row in its block, without its TID and its frame's place.
-    pub record_bytes: usize,
+    /// How rows lie in their block.
+    pub row: Form,
+    /// How summaries lie beside each other.
+    pub summary: Form,
     pub block_bytes: usize,
-    pub summary_bytes: usize,
     /// Where the first summary of a group's page begins.
     pub first_summary: usize,
+    /// How many lie side by side.
+    pub summary_lanes: usize,
     /// Blocks and rows of a full group.
     pub group_blocks: usize,
     pub group_rows: usize,
@@ -79,8 +81,6 @@ pub struct Shape {
     pub copy_pages: usize,
     /// The most row pages that a block lies on.
     pub block_pages: usize,
-    /// Of each layer: where its codes begin in a row's bytes, head included, and where they end.
-    codes: Vec<(usize, usize)>,
     /// Of each block: where it begins among the bytes of all row pages.
     starts: Vec<usize>,
 }
@@ -91,52 +91,65 @@ impl Shape {
     pub fn new(dimensions: usize, copies: bool) -> Self {
         assert!((1..=MOST_DIMENSIONS).contains(&dimensions), "no such index");
         let layers = Layers::of(dimensions);
-        let inner_borders = layers.count() - 1;
-        let later_codes: usize = (1..layers.count()).map(|layer| layers.code_bytes(layer)).sum();
-        let record_bytes = CODE_BYTES + later_codes + 2 * layers.count() + 2 + inner_borders;
-        let block_bytes = (HEAD_BYTES + record_bytes) * ROWS;
-        let centre_codes: usize =
-            (0..layers.count()).map(|layer| layers.range(layer).len().div_ceil(8)).sum();
-        let summary_bytes = SUMMARY_BYTES + inner_borders + 2 * layers.count() + centre_codes;
+        let later = (1..layers.count()).map(|layer| layers.code_bytes(layer));
+        let row = Form::new(ROW_HEAD, [CODE_BYTES].into_iter().chain(later.clone()));
+        let summary = Form::new(SUMMARY_HEAD, [LEADING / 8].into_iter().chain(later));
+        let block_bytes = ROWS * row.bytes;
         let copies_on_page = if copies { (BODY_BYTES - TAG_BYTES) / (2 * dimensions) } else { 0 };
-        let block_pages = block_bytes.div_ceil(ROW_PAGE_BYTES).max(2);
         let mut shape = Self {
             dimensions,
             layers,
-            record_bytes,
+            row,
+            summary,
             block_bytes,
-            summary_bytes,
             first_summary: 0,
+            summary_lanes: 0,
             group_blocks: 0,
             group_rows: 0,
             row_pages: 0,
             copies_on_page,
             copy_pages: 0,
-            block_pages,
-            codes: vec![(HEAD_BYTES, HEAD_BYTES + CODE_BYTES)],
+            block_pages: block_bytes.div_ceil(ROW_PAGE_BYTES).max(2),
             starts: Vec::new(),
         };
-        let mut next = shape.term_at() + 2 + inner_borders;
-        for layer in 1..shape.layers.count() {
-            let end = next + shape.layers.code_bytes(layer);
-            shape.codes.push((next, end));
-            next = end + 2;
-        }
         while shape.starts.len() < MOST_BLOCKS {
             let start = shape.next_start();
-            let row_pages = (start + block_bytes).div_ceil(ROW_PAGE_BYTES);
-            let blocks = shape.starts.len() + 1;
-            let copy_pages = if copies { (blocks * ROWS).div_ceil(copies_on_page) } else { 0 };
-            let first_summary = GROUP_POINTERS + 4 * (row_pages + copy_pages);
-            if first_summary + blocks * summary_bytes > BODY_BYTES {
+            shape.starts.push(start);
+            if shape.summaries_end(shape.starts.len()) > BODY_BYTES {
+                shape.starts.pop();
                 break;
             }
-            shape.starts.push(start);
-            (shape.row_pages, shape.copy_pages) = (row_pages, copy_pages);
-            (shape.first_summary, shape.group_blocks) = (first_summary, blocks);
-            shape.group_rows = blocks * ROWS;
         }
+        let most = shape.starts.len();
+        shape.group_blocks = if most < LANES { most } else { most / LANES * LANES };
+        shape.starts.truncate(shape.group_blocks);
+        shape.summary_lanes = shape.group_blocks.min(LANES);
+        shape.group_rows = shape.group_blocks * ROWS;
+        (shape.row_pages, shape.copy_pages) = shape.other_pages(shape.group_blocks);
+        shape.first_summary = shape.first_summary_of(shape.group_blocks);
         shape
+    }
+
+    /// The row pages and copy pages of the first so many blocks.
+    fn other_pages(&self, blocks: usize) -> (usize, usize) {
+        let end = self.starts[blocks - 1] + self.block_bytes;
+        let copies = match self.keeps_copies() {
+            true => (blocks * ROWS).div_ceil(self.copies_on_page),
+            false => 0,
+        };
+        (end.div_ceil(ROW_PAGE_BYTES), copies)
+    }
+
+    fn first_summary_of(&self, blocks: usize) -> usize {
+        let (rows, copies) = self.other_pages(blocks);
+        // Behind the server's header of a page whole lines.
+        let header = PAGE_BYTES - BODY_BYTES;
+        (header + GROUP_POINTERS + 4 * (rows + copies)).next_multiple_of(CACHE_LINE) - header
+    }
+
+    /// Where the summaries of so many blocks end.
+    fn summaries_end(&self, blocks: usize) -> usize {
+        self.first_summary_of(blocks) + blocks * self.summary.bytes
     }
 
     /// Where the block after the last one begins.
@@ -169,32 +182,7 @@ impl Shape {
 
     /// Borders between layers, of which each row has its prefix's length.
     pub fn inner_borders(&self) -> usize {
-        self.layers.count() - 1
-    }
-
-    /// Where a layer's codes begin in a row's bytes, head included; its scale follows them.
-    #[inline]
-    pub fn codes_at(&self, layer: usize) -> usize {
-        self.codes[layer].0
-    }
-
-    /// Bytes of a row's code of a layer, as it lies in a block.
-    #[inline]
-    pub fn code_bytes(&self, layer: usize) -> usize {
-        let (start, end) = self.codes[layer];
-        end - start
-    }
-
-    /// Where a row's term is in its bytes, head included; the shares follow it.
-    #[inline]
-    pub fn term_at(&self) -> usize {
-        HEAD_BYTES + CODE_BYTES + 2
-    }
-
-    /// The bytes of a block that a query of layer 0 reads, from which on and how many.
-    pub fn leading_bytes(&self) -> (usize, usize) {
-        let end = self.term_at() + 2 + self.inner_borders();
-        (ROWS * HEAD_BYTES, ROWS * (end - HEAD_BYTES))
+        self.row.inner_borders()
     }
 
     /// Frames on a page of them.
@@ -228,12 +216,14 @@ mod tests {
                 assert!(shape.frames_on_page() > 0);
                 // With its group's page in one change; its copy may need another.
                 assert!(shape.block_pages < MOST_PAGES, "{dimensions}");
-                let last = shape.layers.count() - 1;
-                let record = match last {
-                    0 => shape.term_at() + 2,
-                    _ => shape.codes_at(last) + shape.code_bytes(last) + 2,
-                };
-                assert_eq!(record, HEAD_BYTES + shape.record_bytes);
+                let end = shape.first_summary + shape.group_blocks * shape.summary.bytes;
+                assert!(
+                    end <= BODY_BYTES && shape.group_blocks.is_multiple_of(shape.summary_lanes)
+                );
+                assert!(
+                    shape.first_summary
+                        >= GROUP_POINTERS + 4 * (shape.row_pages + shape.copy_pages)
+                );
                 assert!(
                     shape.copy_pages * shape.copies_on_page
                         >= if copies { shape.group_rows } else { 0 }

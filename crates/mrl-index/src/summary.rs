@@ -1,20 +1,22 @@
-//! What the rows of a block have in common: their mean, as a code of one bit a dimension, by which a scan
-//! chooses the blocks that it looks into, and an insert the block that a row goes to.
+//! What the rows of a block have in common: their mean, as a code of one bit a dimension, and how far from it
+//! they lie. By both a scan chooses the blocks that it looks into; by the mean an insert the block that a row
+//! goes to.
 //!
 //! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that
 //! a split has moved have another, from which all of them may lie so far that a bit a dimension tells little else. A
 //! summary is a hint: rows that have gone may still count in it, and nothing but speed and recall depends on it.
 
 use half::f16;
-use mrl_kernels as kernels;
+use mrl_kernels::{self as kernels, CodeBytes};
 
 use crate::block::ROWS;
 use crate::codes::{LEVELS, encode_one_bit};
 use crate::encode::{Encoder, widened};
-use crate::group::{Summary, narrow, wide};
+use crate::group::Summaries;
 use crate::meta::Metric;
+use crate::records::{LANES, wide};
 use crate::rows::Rows;
-use crate::shape::{HEAD_BYTES, Shape};
+use crate::shape::Shape;
 
 /// From the frame of a list to that of some rows in it.
 pub struct Offset {
@@ -40,74 +42,129 @@ impl Offset {
     }
 }
 
-/// The mean of a block's rows, of which bit r of `live` tells whether row r counts: what a summary has
-/// behind its marks. `offsets` lead to the frames of the group, by their places; of those that are missing
-/// there no row is, or it is the list's own.
-pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -> Vec<u8> {
-    let count = live.count_ones().max(1) as f32;
-    let weights: [f32; ROWS] =
-        std::array::from_fn(|row| if live >> row & 1 == 1 { 1.0 } else { 0.0 });
-    let mean_of = |value: &dyn Fn(usize) -> f32| -> f32 {
-        (0..ROWS).filter(|row| live >> row & 1 == 1).map(value).sum::<f32>() / count
-    };
-    let layers = &shape.layers;
-    let mut bytes = Vec::with_capacity(shape.summary_bytes);
-    // Each offset, and the share of the rows that have it.
-    let offsets = offsets.iter().enumerate().filter_map(|(place, offset)| {
-        let offset = (*offset)?;
-        let has = |row: &usize| live >> row & 1 == 1 && usize::from(rows.frames()[*row]) == place;
-        let share = (0..ROWS).filter(has).count() as f32 / count;
-        (share > 0.0).then_some((offset, share))
-    });
-    let offsets: Vec<(&Offset, f32)> = offsets.collect();
-    let term = offsets.iter().map(|(offset, share)| offset.term * share).sum::<f32>();
-    bytes.extend(narrow(term + mean_of(&|row| wide(rows.terms()[row]))));
-    for border in 0..shape.inner_borders() {
-        let shares = rows.shares(border);
-        bytes.push(mean_of(&|row| f32::from(shares[row])).round() as u8);
-    }
-    let (mut scales, mut codes) = (Vec::new(), Vec::new());
-    for layer in 0..layers.count() {
-        let scale = |row: usize| wide(rows.scales(layer)[row]) * weights[row] / count;
-        let weighted: [f32; ROWS] = std::array::from_fn(scale);
-        let mut piece = Vec::with_capacity(8 * shape.code_bytes(layer));
-        for codes in rows.codes(layer) {
-            match layer {
-                0 => piece.extend([0, 2, 4, 6].map(|shift| sum_of_levels(codes, shift, &weighted))),
-                _ => piece.extend(
-                    [7, 6, 5, 4, 3, 2, 1, 0].map(|bit| sum_of_signs(codes, bit, &weighted)),
-                ),
-            }
-        }
-        piece.truncate(layers.range(layer).len());
-        for (offset, share) in &offsets {
-            let offset = &offset.rotated[layers.range(layer)];
-            piece.iter_mut().zip(offset).for_each(|(x, more)| *x += more * share);
-        }
-        let mut code = vec![0; piece.len().div_ceil(8)];
-        let factors = encode_one_bit(&piece, &mut code);
-        let scale = if factors.scale.is_finite() { factors.scale } else { 0.0 };
-        scales.extend(narrow(scale));
-        codes.extend(code);
-    }
-    bytes.extend(scales);
-    bytes.extend(codes);
-    bytes
+/// What a summary has of a block's rows.
+pub struct Mean {
+    /// Of their mean, in the summary's form.
+    pub record: Vec<u8>,
+    /// The root of their mean squared distance from it.
+    pub spread: f32,
 }
 
-/// In how many dimensions of the later layers a row, encoded against the list's frame, and a block's mean lie on
-/// different sides of it. Layer 0, whose code has another form, is passed over.
-pub fn differing(summary: Summary, record: &[u8], shape: &Shape) -> u32 {
-    let (_, code) = summary.code();
-    let mut code = &code[shape.layers.range(0).len().div_ceil(8)..];
-    let mut count = 0;
-    for layer in 1..shape.layers.count() {
-        let (of_layer, rest) = code.split_at(shape.code_bytes(layer));
-        let own = &record[shape.codes_at(layer) - HEAD_BYTES..];
-        count += of_layer.iter().zip(own).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
-        code = rest;
+/// The mean of a block's rows, of which bit r of `live` tells whether row r counts. `offsets` lead to the frames
+/// of the group, by their places; of those that are missing there no row is, or it is the list's own.
+pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -> Mean {
+    let records = rows.records;
+    let count = live.count_ones().max(1) as f32;
+    let is_live = |row: usize| live >> row & 1 == 1;
+    let mean_of = |value: &dyn Fn(usize) -> f32| -> f32 {
+        (0..ROWS).filter(|row| is_live(*row)).map(value).sum::<f32>() / count
+    };
+    let offset_of = |row: usize| offsets.get(usize::from(rows.frames()[row])).copied().flatten();
+    // The rows of each frame, all of the list's own together.
+    let mut parts: Vec<(Option<&Offset>, [f32; ROWS])> = Vec::new();
+    for row in (0..ROWS).filter(|row| is_live(*row)) {
+        let offset = offset_of(row);
+        let is_same = |other: &Option<&Offset>| match (offset, other) {
+            (Some(own), Some(other)) => std::ptr::eq(own, *other),
+            (own, other) => own.is_none() && other.is_none(),
+        };
+        let part = match parts.iter().position(|(other, _)| is_same(other)) {
+            Some(part) => part,
+            None => {
+                parts.push((offset, [0.0; ROWS]));
+                parts.len() - 1
+            }
+        };
+        parts[part].1[row] = 1.0 / count;
     }
-    count
+    let layers = &shape.layers;
+    let (mut codes, mut squared) = (Vec::with_capacity(layers.count()), 0.0);
+    for layer in 0..layers.count() {
+        let range = layers.range(layer);
+        let scales = records.scales(layer).map(wide);
+        let mut mean = vec![0.0; range.len()];
+        for (offset, shares) in &parts {
+            let weights: [f32; ROWS] = std::array::from_fn(|row| scales[row] * shares[row]);
+            let piece = weighted_sum(records.codes(layer), layer, range.len(), &weights);
+            let squares: f32 = scales.iter().zip(&weights).map(|(scale, x)| scale * x).sum();
+            squared += squared_length(layer, range.len()) * squares;
+            mean.iter_mut().zip(&piece).for_each(|(sum, x)| *sum += x);
+            if let Some(offset) = offset {
+                let (share, offset) = (shares.iter().sum::<f32>(), &offset.rotated[range.clone()]);
+                for ((sum, own), x) in mean.iter_mut().zip(&piece).zip(offset) {
+                    *sum += share * x;
+                    squared += (2.0 * own + share * x) * x;
+                }
+            }
+        }
+        squared -= mean.iter().map(|x| x * x).sum::<f32>();
+        let mut code = vec![0; range.len().div_ceil(8)];
+        let scale = encode_one_bit(&mean, &mut code).scale;
+        codes.push((code, if scale.is_finite() { scale } else { 0.0 }));
+    }
+    let offset_terms = mean_of(&|row| offset_of(row).map_or(0.0, |offset| offset.term));
+    let term = offset_terms + mean_of(&|row| wide(records.terms()[row]));
+    let shares = (0..shape.inner_borders()).map(|border| {
+        let shares = records.shares(border);
+        mean_of(&|row| f32::from(shares[row])).round() as u8
+    });
+    let codes = codes.iter().map(|(code, scale)| (&code[..], *scale));
+    let spread = squared.max(0.0).sqrt();
+    Mean {
+        record: shape.summary.record(codes, term, shares),
+        spread: if spread.is_finite() { spread } else { 0.0 },
+    }
+}
+
+/// In how many dimensions of the later layers a row, encoded against the list's frame, and the means of blocks
+/// lie on different sides of it. Layer 0, whose code has another form, is passed over.
+pub fn differing(summaries: Summaries, record: &[u8], shape: &Shape) -> [u16; LANES] {
+    let mut counts = [0; LANES];
+    for layer in 1..shape.layers.count() {
+        let (own, _) = shape.row.code_of(record, layer);
+        for (codes, own) in summaries.records.codes(layer).iter().zip(own) {
+            for (count, code) in counts.iter_mut().zip(codes) {
+                *count += u16::from(BITS[usize::from(code ^ own)]);
+            }
+        }
+    }
+    counts
+}
+
+/// How many bits of a byte are 1.
+const BITS: [u8; 256] = {
+    let mut bits = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        bits[byte] = (byte as u8).count_ones() as u8;
+        byte += 1;
+    }
+    bits
+};
+
+/// About the squared length of a piece whose code has the scale 1: the square of the scale that a piece of
+/// normal components gets is to its squared length as this (Max, 1960; see [`crate::group::factors`]).
+fn squared_length(layer: usize, length: usize) -> f32 {
+    let a_component = if layer == 0 { 0.785 } else { 0.637 };
+    a_component * length as f32
+}
+
+/// Σ weight · levels of the codes of some rows, a sum for each component.
+fn weighted_sum(
+    codes: &[CodeBytes],
+    layer: usize,
+    length: usize,
+    weights: &[f32; ROWS],
+) -> Vec<f32> {
+    let mut sums = Vec::with_capacity(8 * codes.len());
+    for codes in codes {
+        match layer {
+            0 => sums.extend([0, 2, 4, 6].map(|shift| sum_of_levels(codes, shift, weights))),
+            _ => sums.extend([7, 6, 5, 4, 3, 2, 1, 0].map(|bit| sum_of_signs(codes, bit, weights))),
+        }
+    }
+    sums.truncate(length);
+    sums
 }
 
 /// Σ weight where the bit is 1, −weight where it is 0.
@@ -147,64 +204,109 @@ fn sum(mut terms: [f32; ROWS]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Encoder;
+    use crate::build::Plan;
+    use crate::encode::{Encoder, narrowed};
     use crate::random::Random;
+    use crate::records::Records;
     use crate::rows::store_row;
 
-    /// The mean's code is that of the mean of what the rows' codes stand for.
+    /// Rows of codes that are drawn, and what they stand for, rotated.
+    fn drawn(shape: &Shape, seed: u64) -> (Vec<u8>, Vec<Vec<f32>>) {
+        let mut random = Random::new(seed);
+        let mut bytes = vec![0; shape.block_bytes];
+        let mut stand_for = Vec::new();
+        for row in 0..ROWS {
+            let codes: Vec<Vec<u8>> = (0..shape.layers.count())
+                .map(|layer| {
+                    (0..shape.row.code_bytes(layer)).map(|_| random.next() as u8).collect()
+                })
+                .collect();
+            let scaled = codes.iter().map(|code| (&code[..], 1.0 + row as f32));
+            let shares = (0..shape.inner_borders()).map(|border| border as u8);
+            let record = shape.row.record(scaled, 2.0, shares);
+            store_row(&mut bytes, row, (1, u8::from(row % 3 == 0)), &record, shape);
+            let mut vector = Vec::new();
+            Encoder::decode_rotated(shape, &record, |_, piece| vector.extend(piece));
+            stand_for.push(vector);
+        }
+        (bytes, stand_for)
+    }
+
+    /// The mean's code is that of the mean of what the rows' codes stand for, their frames' offsets added.
     #[test]
     fn the_mean_is_that_of_the_live_rows() {
-        for dimensions in [5, 64, 100, 384] {
+        for (dimensions, has_offset) in
+            [(5, false), (64, true), (100, false), (384, false), (384, true)]
+        {
             let shape = Shape::new(dimensions, false);
-            let mut random = Random::new(7);
-            let mut bytes = vec![0; shape.block_bytes];
-            let live = 0b1011_0110_1111_0000_0101_1010_0011_1101;
-            let mut sums = vec![0f64; dimensions];
-            for row in 0..ROWS {
-                let mut record: Vec<u8> =
-                    (0..shape.record_bytes).map(|_| random.next() as u8).collect();
-                for layer in 0..shape.layers.count() {
-                    let at = shape.codes_at(layer) + shape.code_bytes(layer) - HEAD_BYTES;
-                    record[at..at + 2].copy_from_slice(&narrow(1.0 + row as f32));
-                }
-                let at = shape.term_at() - HEAD_BYTES;
-                record[at..at + 2].copy_from_slice(&narrow(2.0));
-                store_row(&mut bytes, row, (1, 0), &record, &shape);
-                if live >> row & 1 == 1 {
-                    Encoder::decode_rotated(&shape, &record, |layer, piece| {
-                        let sums = &mut sums[shape.layers.range(layer)];
-                        sums.iter_mut().zip(piece).for_each(|(sum, x)| *sum += f64::from(x));
-                    });
-                }
+            let (bytes, mut vectors) = drawn(&shape, 7);
+            let live: u32 = 0b1011_0110_1111_0000_0101_1010_0011_1101;
+            let offset = Offset { rotated: vec![3.0; dimensions], term: 1.0 };
+            let offsets = [None, has_offset.then_some(&offset)];
+            for vector in vectors.iter_mut().step_by(3).filter(|_| has_offset) {
+                vector.iter_mut().for_each(|x| *x += 3.0);
             }
-            let mean = mean(Rows::new(&bytes, &shape), live, &[], &shape);
-            assert_eq!(mean.len(), shape.summary_bytes - 8);
-            assert_eq!(mean[..2], narrow(2.0));
-            let layers = shape.layers.count();
-            let mut code = &mean[2 + shape.inner_borders() + 2 * layers..];
-            for layer in 0..layers {
-                let sums = &sums[shape.layers.range(layer)];
-                for (i, sum) in sums.iter().enumerate() {
+            let mean = mean(Rows::new(&bytes, &shape), live, &offsets, &shape);
+            let rows = (0..ROWS).filter(|row| live >> row & 1 == 1);
+            let shifted = rows.clone().filter(|row| has_offset && row % 3 == 0).count() as f32;
+            let count = live.count_ones() as f32;
+            let mut lanes = vec![0; LANES * shape.summary.bytes];
+            shape.summary.store(&mut lanes, (0, LANES), &mean.record);
+            let records = Records::new(&lanes, &shape.summary);
+            assert!((wide(records.terms()[0]) - (2.0 + shifted / count)).abs() < 0.01);
+            let expected: Vec<f32> = (0..dimensions)
+                .map(|i| rows.clone().map(|row| vectors[row][i]).sum::<f32>() / count)
+                .collect();
+            for layer in 0..shape.layers.count() {
+                let range = shape.layers.range(layer);
+                let expected = &expected[range];
+                let (code, scale) = shape.summary.code_of(&mean.record, layer);
+                for (i, x) in expected.iter().enumerate() {
                     let is_set = code[i / 8] & 0x80 >> (i % 8) != 0;
-                    assert!(
-                        is_set == (*sum > 0.0) || sum.abs() < 1e-3,
-                        "{dimensions}: {layer}, {i}"
-                    );
+                    assert!(is_set == (*x > 0.0) || x.abs() < 1e-3, "{dimensions}: {layer}, {i}");
                 }
-                let scale = wide([
-                    mean[2 + shape.inner_borders() + 2 * layer],
-                    mean[3 + shape.inner_borders() + 2 * layer],
-                ]);
-                let mean = |f: &dyn Fn(f64) -> f64| {
-                    sums.iter().map(|x| f(x / f64::from(live.count_ones()))).sum::<f64>()
-                };
-                let expected = mean(&|x| x * x) / mean(&|x| x.abs());
-                assert!(
-                    (f64::from(scale) - expected).abs() <= 0.01 * expected,
-                    "{scale} {expected}"
-                );
-                code = &code[sums.len().div_ceil(8)..];
+                let mean = |f: &dyn Fn(f32) -> f32| expected.iter().map(|x| f(*x)).sum::<f32>();
+                let expected = mean(&|x| x * x) / mean(&f32::abs);
+                assert!((scale - expected).abs() <= 0.01 * expected, "{scale} {expected}");
             }
         }
+    }
+
+    /// Whatever their frames are, rows lie as far from each other as their vectors do.
+    #[test]
+    fn the_spread_is_that_of_the_vectors() {
+        let dimensions = 384;
+        let plan = Plan {
+            build: 1,
+            seed: 5,
+            dimensions,
+            coarse_dimensions: dimensions,
+            metric: Metric::InnerProduct,
+            copies: false,
+        };
+        let encoder = Encoder::new(&plan.meta());
+        let mut random = Random::new(3);
+        let mut draw = |spread: f32| -> Vec<f32> {
+            let uniform =
+                (0..dimensions).map(|_| (random.next() >> 40) as f32 / (1u64 << 24) as f32);
+            uniform.map(|x| spread * (x - 0.5)).collect()
+        };
+        let frames = [draw(1.0), draw(1.0)].map(|frame| narrowed(&frame));
+        let offset = Offset::new(&encoder, &frames[0], &frames[1]);
+        let centre = draw(2.0);
+        let mut bytes = vec![0; encoder.shape.block_bytes];
+        let mut squared = 0.0;
+        for row in 0..ROWS {
+            let off = draw(1.0);
+            squared += off.iter().map(|x| x * x).sum::<f32>() / ROWS as f32;
+            let vector: Vec<f32> = centre.iter().zip(&off).map(|(a, b)| a + b).collect();
+            let place = row % 2;
+            let record = encoder.row(&narrowed(&vector), &frames[place]).record;
+            store_row(&mut bytes, row, (1, place as u8), &record, &encoder.shape);
+        }
+        let rows = Rows::new(&bytes, &encoder.shape);
+        let spread = mean(rows, u32::MAX, &[None, Some(&offset)], &encoder.shape).spread;
+        let ratio = spread / squared.sqrt();
+        assert!((0.85..1.15).contains(&ratio), "{ratio}");
     }
 }

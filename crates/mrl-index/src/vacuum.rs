@@ -132,8 +132,8 @@ impl<S: PageStore> Pass<'_, S> {
             let group = Group::new(&body, block, self.list, self.shape)?;
             let mut bytes = Vec::new();
             for slot in 0..group.blocks() * ROWS {
-                let summary = group.summary(slot / ROWS);
-                if summary.live() == 0 {
+                let (live, referenced) = (group.live(slot / ROWS), group.referenced(slot / ROWS));
+                if live == 0 {
                     continue;
                 }
                 if slot % ROWS == 0 {
@@ -141,7 +141,7 @@ impl<S: PageStore> Pass<'_, S> {
                     let (store, shape) = (self.store, self.shape);
                     rows::read_block(store, shape, self.list, slot / ROWS, page, &mut bytes)?;
                 }
-                if summary.live() >> (slot % ROWS) & 1 == 0 {
+                if live >> (slot % ROWS) & 1 == 0 {
                     continue;
                 }
                 let (index, _) = rows::tid_place(slot, self.shape);
@@ -156,7 +156,7 @@ impl<S: PageStore> Pass<'_, S> {
                     gone.insert((number, tid));
                     deleted.kept -= 1;
                 }
-                let is_marked = summary.referenced() >> (slot % ROWS) & 1 == 1;
+                let is_marked = referenced >> (slot % ROWS) & 1 == 1;
                 if !is_dead(tid) {
                     deleted.kept += 1;
                     if is_marked && own.is_none_or(|own| own.is_empty()) {

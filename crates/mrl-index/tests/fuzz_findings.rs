@@ -49,7 +49,8 @@ fn a_row_with_a_score_that_is_no_number_comes_with_exact_settings() {
     let rows_page =
         group::Group::new(&store.read(head).unwrap(), head, FIRST_LIST, shape).unwrap().row_page(0);
     // The scale of layer 0 of the first row of the first block.
-    let scale = page::TAG_BYTES + ROWS * (shape.codes_at(0) + shape.code_bytes(0));
+    let scale = mrl_index::shape::ROW_PAGE_START
+        + ROWS * (shape.row.bytes - shape.row.record_bytes() + shape.row.code_bytes(0));
     change(&store, rows_page, |body| page::put(body, scale, &half::bf16::NAN.to_le_bytes()));
     let query = vec![half::f16::ONE; 64];
     for epsilon in [Epsilon::Exact, Epsilon::Auto] {

@@ -5,11 +5,9 @@
 //! components do behind its header in an aligned PostgreSQL tuple.
 
 use criterion::measurement::WallTime;
-use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
-use mrl_kernels::{CodeUnit, Kernels, Sections, available};
+use mrl_kernels::{CodeUnit, Kernels, available};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -79,31 +77,8 @@ fn score_codes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The later layers of a row of 384 and of 768 dimensions.
-fn multiply_sections(criterion: &mut Criterion) {
-    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("multiply_sections");
-    for lengths in [&[64, 128, 128][..], &[64, 128, 256, 256]] {
-        let mut query = Sections::default();
-        for length in lengths {
-            let components: Vec<f32> = (0..*length).map(|i| (i * 37 % 101) as f32).collect();
-            query.push(&components, 0.5);
-        }
-        let code: Vec<u8> = (0..query.code_bytes()).map(|i| (i * 101) as u8).collect();
-        let scales = vec![[0, 0x3f]; query.count()];
-        for set in available() {
-            let id = BenchmarkId::new(set.name(), 64 + lengths.iter().sum::<usize>());
-            group.bench_function(id, |bencher| {
-                bencher
-                    .iter(|| set.multiply_sections(black_box(&query), &scales, black_box(&code)));
-            });
-        }
-    }
-    group.finish();
-}
-
 fn kernels(criterion: &mut Criterion) {
     score_codes(criterion);
-    multiply_sections(criterion);
     each(criterion, "dot", |set, a, b| set.dot(a, b));
     each(criterion, "squared_l2", |set, a, b| set.squared_l2(a, b));
     each(criterion, "l1", |set, a, b| set.l1(a, b));

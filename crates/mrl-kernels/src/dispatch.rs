@@ -3,7 +3,7 @@
 
 use crate::{
     CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, MOST_TABLE_PAIRS, PrefixTerms,
-    Sections, SectionsProduct, TablePair, arch, scalar,
+    TablePair, arch, scalar,
 };
 use half::f16;
 use std::sync::LazyLock;
@@ -28,7 +28,6 @@ pub struct Kernels {
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) score_codes: fn(&[CodeBytes], &[TablePair], &CodeScales, &CodeUnit, &mut CodeScores),
-    pub(crate) multiply_sections: fn(&Sections, &[[u8; 2]], &[u8]) -> SectionsProduct,
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
 }
 
@@ -173,19 +172,6 @@ impl Kernels {
         assert_eq!(codes.len(), tables.len(), "a pair of tables for each byte of a code");
         assert!(codes.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
         (self.score_codes)(codes, tables, scales, unit, scores);
-    }
-
-    /// [`crate::multiply_sections`] with this set.
-    #[inline]
-    pub fn multiply_sections(
-        &self,
-        query: &Sections,
-        scales: &[[u8; 2]],
-        code: &[u8],
-    ) -> SectionsProduct {
-        assert_eq!(scales.len(), query.count(), "a scale for each section");
-        assert_eq!(code.len(), query.code_bytes(), "a code of another length");
-        (self.multiply_sections)(query, scales, code)
     }
 
     /// [`crate::at_least`] with this set.

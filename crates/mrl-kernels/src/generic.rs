@@ -5,8 +5,8 @@
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
 use crate::{
-    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, Sections,
-    SectionsProduct, TablePair, scalar,
+    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, TablePair,
+    scalar,
 };
 use half::f16;
 
@@ -67,17 +67,6 @@ pub(crate) trait InstructionSet: Copy {
     #[inline(always)]
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
         scalar::look_up_sums(codes, tables, sums);
-    }
-
-    /// [`crate::multiply_sections`]: counting the bits of a word is one instruction of every set.
-    #[inline(always)]
-    fn multiply_sections(
-        self,
-        query: &Sections,
-        scales: &[[u8; 2]],
-        code: &[u8],
-    ) -> SectionsProduct {
-        scalar::multiply_sections(query, scales, code)
     }
 
     /// [`crate::at_least`]
@@ -439,16 +428,6 @@ pub(crate) fn score_codes<I: InstructionSet>(
     let mut sums = [0; 32];
     isa.look_up_sums(codes, tables, &mut sums);
     scalar::scale_sums(&sums, scales, unit, scores);
-}
-
-#[inline(always)]
-pub(crate) fn multiply_sections<I: InstructionSet>(
-    isa: I,
-    query: &Sections,
-    scales: &[[u8; 2]],
-    code: &[u8],
-) -> SectionsProduct {
-    isa.multiply_sections(query, scales, code)
 }
 
 #[inline(always)]

@@ -11,7 +11,6 @@
 //! | `scalar` | the definition, in plain Rust |
 //! | `generic` | each algorithm once, over the trait `InstructionSet` |
 //! | `arch` | that trait for AVX2, AVX-512 and NEON; the only place with `unsafe` |
-//! | `sections` | a query against codes of one bit, as the sets read it |
 //! | `dispatch` | detection, and the table of functions that a set provides |
 //!
 //! # Precision
@@ -33,11 +32,9 @@ mod arch;
 mod dispatch;
 mod generic;
 mod scalar;
-mod sections;
 
 pub use dispatch::{Kernels, available, chosen, instruction_set};
 use half::f16;
-pub use sections::{Sections, SectionsProduct};
 
 /// The three sums of a cosine: cos = dot / √(a_squared · b_squared).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -214,16 +211,6 @@ pub fn score_codes(
     scores: &mut CodeScores,
 ) {
     chosen().score_codes(codes, tables, scales, unit, scores);
-}
-
-/// The product of a query with a code of one bit a dimension: `scales` are the code's, a bfloat16 for
-/// each section, `code` its bytes in the layout of [`dot_signs`].
-///
-/// # Panics
-/// Where there are not as many scales as sections, or not as many bytes as the sections have.
-#[inline]
-pub fn multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8]) -> SectionsProduct {
-    chosen().multiply_sections(query, scales, code)
 }
 
 /// Bit i tells whether score i is at least `bar`; a NaN is not.

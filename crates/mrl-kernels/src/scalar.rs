@@ -6,10 +6,8 @@
 //! [`crate::Kernels`] has checked: lengths that match.
 
 use crate::dispatch::Kernels;
-use crate::sections::wide;
 use crate::{
-    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, Sections,
-    SectionsProduct, TablePair,
+    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, TablePair,
 };
 use half::f16;
 
@@ -30,7 +28,6 @@ pub(crate) static KERNELS: Kernels = Kernels {
     add_to_sums,
     all_finite,
     score_codes,
-    multiply_sections,
     at_least,
 };
 
@@ -146,35 +143,6 @@ fn score_codes(
     scale_sums(&sums, scales, unit, scores);
 }
 
-/// Inlined into every set, each of which has an instruction that counts bits.
-#[inline(always)]
-pub(crate) fn multiply_sections(
-    query: &Sections,
-    scales: &[[u8; 2]],
-    code: &[u8],
-) -> SectionsProduct {
-    let mut product = SectionsProduct::default();
-    let mut bytes = code.chunks(8);
-    for chunk in &query.chunks {
-        for (w, bytes) in (0..chunk.words).zip(&mut bytes) {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            let word = u64::from_le_bytes(word);
-            let count = |plane: usize| (word & chunk.planes[plane][w]).count_ones();
-            let weighted = count(0) + 2 * count(1) + 4 * count(2) + 8 * count(3);
-            let positive =
-                chunk.lowest[w] * word.count_ones() as f32 + chunk.step[w] * weighted as f32;
-            product.value += wide(scales[chunk.section[w] as usize]) * positive;
-        }
-    }
-    for ((scale, sum), squared_error) in scales.iter().zip(&query.sums).zip(&query.squared_errors) {
-        let scale = wide(*scale);
-        product.value -= scale * sum;
-        product.squared_error += scale * scale * squared_error;
-    }
-    product
-}
-
 #[inline(always)]
 pub(crate) fn at_least(scores: &CodeScores, bar: f32) -> u32 {
     let mut mask = 0;
@@ -182,4 +150,10 @@ pub(crate) fn at_least(scores: &CodeScores, bar: f32) -> u32 {
         mask |= u32::from(*score >= bar) << i;
     }
     mask
+}
+
+/// A bfloat16 as it lies in memory: the upper half of a single.
+#[inline(always)]
+fn wide(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }

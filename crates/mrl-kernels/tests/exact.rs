@@ -5,7 +5,7 @@ mod common;
 use common::{any_half, length, pair, value};
 use half::f16;
 use mrl_kernels::{
-    CodeUnit, Kernels, MOST_COUNTED, MOST_TABLE_PAIRS, Sections, available, chosen, instruction_set,
+    CodeUnit, Kernels, MOST_COUNTED, MOST_TABLE_PAIRS, available, chosen, instruction_set,
 };
 use proptest::prelude::*;
 
@@ -345,52 +345,6 @@ proptest! {
         }
     }
 
-    /// Products by the definition, of components that the sixteen numbers hold exactly.
-    #[test]
-    fn products_of_sections_are_those_of_a_loop(
-        sections in prop::collection::vec((1usize..5, -5i8..5, 1i8..4, -2f32..2.0, 0f32..2.0), 0..6),
-        last in 1usize..64, seed: u64,
-    ) {
-        let mut state = seed;
-        let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) as usize
-        };
-        let mut query = Sections::default();
-        let (mut scales, mut code) = (Vec::new(), Vec::new());
-        let (mut value, mut squared_error) = (0.0, 0.0);
-        for (i, (words, lowest, step, scale, error)) in sections.iter().enumerate() {
-            let length = if i + 1 == sections.len() { 64 * (words - 1) + last } else { 64 * words };
-            let mut components: Vec<f32> = (0..length)
-                .map(|_| f32::from(*lowest) + f32::from(*step) * (next() % 16) as f32)
-                .collect();
-            if length > 1 {
-                // All sixteen numbers are in range where the least and the greatest occur.
-                components[0] = f32::from(*lowest);
-                components[1] = f32::from(*lowest) + 15.0 * f32::from(*step);
-            }
-            query.push(&components, *error);
-            let bytes: Vec<u8> = (0..length.div_ceil(8)).map(|_| next() as u8).collect();
-            let mut bytes = bytes;
-            if !length.is_multiple_of(8) {
-                *bytes.last_mut().unwrap() &= 0xffu8 << (8 - length % 8);
-            }
-            let scale = narrow(*scale);
-            let signed = components.iter().enumerate().map(|(i, x)| {
-                if bytes[i / 8] >> (7 - i % 8) & 1 == 1 { f64::from(*x) } else { -f64::from(*x) }
-            });
-            value += wide(scale) * signed.sum::<f64>();
-            squared_error += (wide(scale) * f64::from(*error)).powi(2);
-            scales.push(scale);
-            code.extend(bytes);
-        }
-        for set in available() {
-            let found = set.multiply_sections(&query, &scales, &code);
-            let near = |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-3 * expected.abs().max(100.0);
-            prop_assert!(near(found.value, value), "{}: {found:?} {value}", set.name());
-            prop_assert!(near(found.squared_error, squared_error), "{}: {found:?} {squared_error}", set.name());
-        }
-    }
 }
 
 #[test]

@@ -69,8 +69,8 @@ macro_rules! define_set {
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
             use crate::{
-                CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, PrefixTerms, Sections,
-                SectionsProduct, TablePair, generic,
+                CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, PrefixTerms, TablePair,
+                generic,
             };
             crate::dispatch::Kernels {
                 name: $name,
@@ -99,11 +99,6 @@ macro_rules! define_set {
                         codes: &[CodeBytes], tables: &[TablePair], scales: &CodeScales,
                         unit: &CodeUnit, scores: &mut CodeScores
                     ) -> ()
-                ),
-                multiply_sections: entry!(
-                    $set, $features,
-                    multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8])
-                        -> SectionsProduct
                 ),
                 at_least: entry!(
                     $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32

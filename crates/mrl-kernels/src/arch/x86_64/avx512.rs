@@ -2,8 +2,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS};
-use crate::sections::{CHUNK_WORDS, Chunk};
-use crate::{CodeBytes, CodeScores, CodeSums, Sections, SectionsProduct, TablePair, scalar};
+use crate::{CodeBytes, CodeScores, CodeSums, TablePair};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -169,22 +168,6 @@ impl InstructionSet for Avx512 {
         unsafe { look_up_sums(codes, tables, sums) }
     }
 
-    /// Eight words at once, where the processor counts the bits of vectors (it came after AVX-512).
-    #[inline(always)]
-    fn multiply_sections(
-        self,
-        query: &Sections,
-        scales: &[[u8; 2]],
-        code: &[u8],
-    ) -> SectionsProduct {
-        if is_x86_feature_detected!("avx512vpopcntdq") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the features have just been found, the others are proved by `self`.
-            unsafe { multiply_sections(query, scales, code) }
-        } else {
-            scalar::multiply_sections(query, scales, code)
-        }
-    }
-
     #[inline(always)]
     fn at_least(self, scores: &CodeScores, bar: f32) -> u32 {
         let (low, high) = scores.split_at(LANES);
@@ -196,75 +179,6 @@ impl InstructionSet for Avx512 {
             };
             mask(low) | mask(high) << LANES
         }
-    }
-}
-
-/// The lanes of a masked load of `count` elements, 16 at most.
-#[inline(always)]
-fn first(count: usize) -> u32 {
-    (1 << count.min(CHUNK_WORDS)) - 1
-}
-
-/// As the trait's method of the same name.
-///
-/// # Safety
-/// The processor has the features.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx2,fma,popcnt")]
-unsafe fn multiply_sections(query: &Sections, scales: &[[u8; 2]], code: &[u8]) -> SectionsProduct {
-    let (mut value, mut squared) = (_mm256_setzero_ps(), _mm256_setzero_ps());
-    // Eight bfloat16s become singles.
-    // SAFETY: a masked load touches the lanes of its mask, which the slice holds.
-    let scales_at = |start: usize| unsafe {
-        let rest = &scales[start..];
-        let halfs = _mm_maskz_loadu_epi16(first(rest.len()) as u8, rest.as_ptr().cast());
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halfs)))
-    };
-    for (chunk, bytes) in query.chunks.iter().zip(code.chunks(8 * CHUNK_WORDS)) {
-        let Chunk { planes, lowest, step, section, .. } = chunk;
-        // A chunk has words of at most eight sections, whose numbers rise.
-        let first_section = section[0];
-        // SAFETY: a masked load of as many bytes as there are; the arrays hold eight lanes each.
-        unsafe {
-            let mask = u64::MAX.checked_shr(64 - bytes.len() as u32).unwrap_or(0);
-            let word = _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast());
-            let bits_of = |plane: &[u64; CHUNK_WORDS]| {
-                let plane = _mm512_loadu_si512(plane.as_ptr().cast());
-                _mm512_popcnt_epi64(_mm512_and_si512(word, plane))
-            };
-            let low =
-                _mm512_add_epi64(bits_of(&planes[0]), _mm512_slli_epi64::<1>(bits_of(&planes[1])));
-            let high =
-                _mm512_add_epi64(bits_of(&planes[2]), _mm512_slli_epi64::<1>(bits_of(&planes[3])));
-            let weighted = _mm512_add_epi64(low, _mm512_slli_epi64::<2>(high));
-            let weighted = _mm512_cvtepu64_ps(weighted);
-            let bits = _mm512_cvtepu64_ps(_mm512_popcnt_epi64(word));
-            let positive = _mm256_mul_ps(_mm256_loadu_ps(lowest.as_ptr()), bits);
-            let positive = _mm256_fmadd_ps(_mm256_loadu_ps(step.as_ptr()), weighted, positive);
-            let own = _mm256_sub_epi32(
-                _mm256_loadu_si256(section.as_ptr().cast()),
-                _mm256_set1_epi32(first_section as i32),
-            );
-            let scale = _mm256_permutevar8x32_ps(scales_at(first_section as usize), own);
-            value = _mm256_fmadd_ps(scale, positive, value);
-        }
-    }
-    let terms = query.sums.chunks(CHUNK_WORDS).zip(query.squared_errors.chunks(CHUNK_WORDS));
-    for (i, (sums, errors)) in terms.enumerate() {
-        let scale = scales_at(i * CHUNK_WORDS);
-        // SAFETY: both are filled up to whole chunks.
-        unsafe {
-            value = _mm256_fnmadd_ps(scale, _mm256_loadu_ps(sums.as_ptr()), value);
-            let errors = _mm256_mul_ps(scale, _mm256_loadu_ps(errors.as_ptr()));
-            squared = _mm256_fmadd_ps(scale, errors, squared);
-        }
-    }
-    // Both sums at once, by halves.
-    let pairs = _mm256_hadd_ps(value, squared);
-    let pairs = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps::<1>(pairs));
-    let sums = _mm_hadd_ps(pairs, pairs);
-    SectionsProduct {
-        value: _mm_cvtss_f32(sums),
-        squared_error: _mm_cvtss_f32(_mm_movehdup_ps(sums)),
     }
 }
 

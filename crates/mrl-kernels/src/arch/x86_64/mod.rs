@@ -27,7 +27,6 @@ static KERNELS_ZEN4: Kernels = Kernels {
     add_to_sums: avx512::KERNELS.add_to_sums,
     all_finite: avx2::KERNELS.all_finite,
     score_codes: avx512::KERNELS.score_codes,
-    multiply_sections: avx512::KERNELS.multiply_sections,
     at_least: avx512::KERNELS.at_least,
 };
 

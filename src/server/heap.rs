@@ -1,0 +1,187 @@
+//! Rows of the server's own kind of tables, read one by one as the table's routines do, but for how their pages are
+//! found: those that a session has read before are looked for where they were.
+
+use std::rc::Rc;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+
+use crate::server::buffer::{self, Recent};
+
+/// Functions of the server's, several of which are called behind one guard.
+mod unguarded {
+    use pgrx::pg_sys;
+
+    // SAFETY: the server's own functions, as the headers of its releases declare them.
+    unsafe extern "C-unwind" {
+        pub fn ReadBuffer(relation: pg_sys::Relation, block: pg_sys::BlockNumber)
+        -> pg_sys::Buffer;
+        pub fn ReleaseBuffer(buffer: pg_sys::Buffer);
+        pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
+        pub fn heap_hot_search_buffer(
+            tid: pg_sys::ItemPointer,
+            table: pg_sys::Relation,
+            buffer: pg_sys::Buffer,
+            snapshot: pg_sys::Snapshot,
+            tuple: pg_sys::HeapTuple,
+            all_dead: *mut bool,
+            first_call: bool,
+        ) -> bool;
+        pub fn ExecStorePinnedBufferHeapTuple(
+            tuple: pg_sys::HeapTuple,
+            slot: *mut pg_sys::TupleTableSlot,
+            buffer: pg_sys::Buffer,
+        ) -> *mut pg_sys::TupleTableSlot;
+    }
+}
+
+const FORK: pg_sys::ForkNumber::Type = pg_sys::ForkNumber::MAIN_FORKNUM;
+const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
+
+/// A table whose rows are read in no order.
+pub struct Heap {
+    table: pg_sys::Relation,
+    /// Where its pages were, if all of them may well be in memory; else the storage has to be asked ahead.
+    recent: Option<Rc<Recent>>,
+    /// Bytes of a row that will be read.
+    bytes: usize,
+}
+
+impl Heap {
+    /// Of how many rows the pages are asked for at once.
+    const AT_ONCE: usize = 32;
+    /// What of a row comes before the value that is read, in the usual case.
+    const BYTES_BEFORE: usize = 64;
+    const PAGE_HEADER_BYTES: usize = 24;
+
+    /// A table of the server's own kind with so many `blocks`, of whose rows values of some `bytes` will be read. Of
+    /// tables of other kinds it is not known how rows lie on pages.
+    ///
+    /// # Safety
+    /// The table stays open as long as the value.
+    pub unsafe fn new(table: pg_sys::Relation, blocks: u32, bytes: usize) -> Option<Self> {
+        // SAFETY: by contract; reads a setting.
+        unsafe {
+            if (*table).rd_tableam != pg_sys::GetHeapamTableAmRoutine() {
+                return None;
+            }
+            let is_shared = (*(*table).rd_rel).relpersistence as u8 != pg_sys::RELPERSISTENCE_TEMP;
+            let is_small = is_shared && blocks < pg_sys::NBuffers as u32 / 2;
+            let recent = is_small.then(|| Recent::of(table));
+            Some(Self { table, recent, bytes: bytes + Self::BYTES_BEFORE })
+        }
+    }
+
+    /// Asks for the memory of rows that will soon be read, or, where their blocks are not there, the storage for
+    /// them. Nothing but time depends on it. Each row is a block and a number on it.
+    ///
+    /// The first look at a page costs more than the bytes that are read from it: the processor has to find out where
+    /// it lies. It does so for several at a time if they are asked for one right after another.
+    pub fn expect(&self, rows: impl Iterator<Item = (u32, u16)>) {
+        let mut pages = [(std::ptr::null::<u8>(), 0u16); Self::AT_ONCE];
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            let mut count = 0;
+            for ((block, number), place) in rows.by_ref().take(Self::AT_ONCE).zip(&mut pages) {
+                let known = self.recent.as_ref().and_then(|recent| recent.expect(block));
+                let (page, number) = (known.unwrap_or_else(|| self.find(block)), number.max(1) - 1);
+                if !page.is_null() {
+                    mrl_kernels::prefetch(page.wrapping_add(Self::pointer_at(number)), 4);
+                }
+                *place = (page, number);
+                count += 1;
+            }
+            for (page, number) in pages.into_iter().take(count) {
+                let at = Self::pointer_at(number);
+                if page.is_null() || at + 4 > PAGE_BYTES {
+                    continue;
+                }
+                // SAFETY: within a buffer of shared memory, which is always mapped; whatever is read there
+                // only says which bytes to ask for.
+                let pointer = unsafe { page.add(at).cast::<u32>().read_volatile() };
+                // A line pointer's lowest 15 bits are the row's place on the page.
+                let offset = (pointer & 0x7fff) as usize;
+                let bytes = self.bytes.min(PAGE_BYTES.saturating_sub(offset));
+                mrl_kernels::prefetch(page.wrapping_add(offset), bytes);
+            }
+        }
+    }
+
+    /// Where a row's line pointer is on its page.
+    fn pointer_at(number: u16) -> usize {
+        Self::PAGE_HEADER_BYTES + 4 * usize::from(number)
+    }
+
+    /// Where a block is in memory; where it is not, the storage is asked for it.
+    fn find(&self, block: u32) -> *const u8 {
+        // SAFETY: the table is open. Where the block is in memory its buffer is named; that may be given to
+        // another block at any time, so its bytes are only asked for, not believed.
+        unsafe {
+            let buffer = pg_sys::PrefetchBuffer(self.table, FORK, block).recent_buffer;
+            if buffer <= 0 {
+                return std::ptr::null();
+            }
+            if let Some(recent) = &self.recent {
+                recent.remember(block, buffer);
+            }
+            pg_sys::BufferGetPage(buffer).cast::<u8>().cast_const()
+        }
+    }
+
+    /// Puts the version that the snapshot sees of the row at a TID into the slot, as the table's own routine does,
+    /// which besides looks whether the page could be pruned.
+    ///
+    /// # Safety
+    /// The TID lies in the table; the slot was made for it; the snapshot is registered or active.
+    pub unsafe fn fetch(
+        &self,
+        mut tid: pg_sys::ItemPointerData,
+        snapshot: pg_sys::Snapshot,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool {
+        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
+        let recent = self.recent.as_deref();
+        // SAFETY: by contract; no page of the table is locked by us.
+        let locked = unsafe {
+            recent.and_then(|recent| buffer::lock_recent(self.table, FORK, block, recent))
+        };
+        // SAFETY: by contract: a slot of such a table is one for rows in buffers. Its room for a row's address
+        // lives as long as it; the pin goes over to it, or is given back.
+        let (found, buffer) = unsafe {
+            let tuple = &raw mut (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
+            let tid = &raw mut tid;
+            pg_guard_ffi_boundary(|| {
+                let buffer = match locked {
+                    Some(buffer) => buffer,
+                    None => {
+                        let buffer = unguarded::ReadBuffer(self.table, block);
+                        unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+                        buffer
+                    }
+                };
+                let found = unguarded::heap_hot_search_buffer(
+                    tid,
+                    self.table,
+                    buffer,
+                    snapshot,
+                    tuple,
+                    std::ptr::null_mut(),
+                    true,
+                );
+                unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as i32);
+                if found {
+                    (*tuple).t_self = *tid;
+                    (*tuple).t_tableOid = (*self.table).rd_id;
+                    unguarded::ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+                } else {
+                    unguarded::ReleaseBuffer(buffer);
+                }
+                (found, buffer)
+            })
+        };
+        if let (None, Some(recent)) = (locked, recent) {
+            recent.remember(block, buffer);
+        }
+        found
+    }
+}
