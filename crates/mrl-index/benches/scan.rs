@@ -1,10 +1,12 @@
 //! Where a scan's time goes, without a server: queries over vectors in memory, with recall and counts.
 //!
 //! ```text
-//! cargo bench -p mrl-index -- [--grown]                         100,000 synthetic rows of 384 dimensions
+//! cargo bench -p mrl-index -- [--grown] [--short]               100,000 synthetic rows of 384 dimensions
 //! cargo bench -p mrl-index -- vectors.npy [ROWS A LIST] [PROBES …]    halfs, one row a vector; the first
 //!                                                               1,000 are kept out, 200 of them are queries
 //! ```
+//!
+//! `--grown` inserts the rows one by one into an empty index; `--short` asks with queries of 64 dimensions.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -41,8 +43,16 @@ impl Reranker for Memory<'_> {
         self.vector(&self.vectors[index_of(tid)]).map(Some)
     }
     fn vector(&mut self, vector: &[f16]) -> Result<f64, Failure> {
-        Ok(-f64::from(mrl_kernels::dot(vector, self.query)))
+        Ok(-f64::from(product(vector, self.query)))
     }
+}
+
+/// The inner product with a row, or with its prefix of length 1.
+fn product(row: &[f16], query: &[f16]) -> f32 {
+    let prefix = &row[..query.len()];
+    let length =
+        if row.len() == query.len() { 1.0 } else { mrl_kernels::squared_norm(prefix).sqrt() };
+    mrl_kernels::dot(prefix, query) / length
 }
 
 /// The inverse of [`numbered`].
@@ -77,7 +87,8 @@ fn main() {
     let mut plan = plan(dimensions, Metric::InnerProduct, false);
     plan.coarse_dimensions = dimensions.min(384);
     let start = Instant::now();
-    let (store, directory) = match std::env::args().any(|argument| argument == "--grown") {
+    let has = |option: &str| std::env::args().any(|argument| argument == option);
+    let (store, directory) = match has("--grown") {
         true => grown(&numbered(rows.clone()), &plan),
         false => built(&numbered(rows.clone()), &plan, lists),
     };
@@ -88,7 +99,8 @@ fn main() {
         start.elapsed().as_secs_f64()
     );
 
-    let queries: Vec<&[f16]> = vectors.iter().take(QUERIES).map(Vec::as_slice).collect();
+    let asked = if has("--short") { 64 } else { dimensions };
+    let queries: Vec<&[f16]> = vectors.iter().take(QUERIES).map(|row| &row[..asked]).collect();
     let truth: Vec<f32> = queries.iter().map(|query| tenth_best(&rows, query)).collect();
     let mut settings = vec![("default".to_string(), Steering::default())];
     for probes in arguments.iter().skip(2) {
@@ -115,7 +127,7 @@ fn main() {
                 }
             }
             times.push(start.elapsed().as_secs_f64() * 1e6);
-            let near = |tid: &u64| mrl_kernels::dot(&rows[index_of(*tid)], query) >= *truth;
+            let near = |tid: &u64| product(&rows[index_of(*tid)], query) >= *truth;
             found += nearest.iter().filter(|tid| near(tid)).count();
             scored += scan.counters.codes_scored;
             finished += scan.counters.codes_finished;
@@ -151,6 +163,6 @@ fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Direct
 
 /// The tenth greatest inner product.
 fn tenth_best(rows: &[Vec<f16>], query: &[f16]) -> f32 {
-    let mut products: Vec<f32> = rows.iter().map(|row| mrl_kernels::dot(row, query)).collect();
+    let mut products: Vec<f32> = rows.iter().map(|row| product(row, query)).collect();
     *products.select_nth_unstable_by(WANTED - 1, |a, b| b.total_cmp(a)).1
 }

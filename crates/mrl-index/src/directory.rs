@@ -112,6 +112,19 @@ impl Directory {
         self.read_frame(store, entry)
     }
 
+    /// Asks for the memory of what a scan reads of a list first: its frame, and what its blocks are about.
+    pub fn expect<S: PageStore>(&self, store: &S, list: ListId) {
+        let Some(entry) = self.entries.get(list as usize) else { return };
+        let (dimensions, shape) = (self.meta.dimensions, &self.encoder.shape);
+        let frame = meta::frame_offset(entry.frame_place.into(), dimensions);
+        store.expect(entry.frame_block, frame, 2 * dimensions);
+        store.expect(
+            entry.head,
+            0,
+            shape.first_summary + shape.summary_lanes * shape.summary.bytes,
+        );
+    }
+
     pub fn live_lists(&self) -> &[ListId] {
         &self.live
     }

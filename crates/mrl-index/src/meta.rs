@@ -202,6 +202,11 @@ impl Entry {
     }
 }
 
+/// Where a frame begins on its page.
+pub fn frame_offset(place: usize, dimensions: usize) -> usize {
+    TAG_BYTES + place * 2 * dimensions
+}
+
 /// Reads a frame.
 pub fn read_frame(
     body: &Body,
@@ -210,7 +215,7 @@ pub fn read_frame(
     dimensions: usize,
 ) -> Result<Vec<f16>, Damage> {
     page::expect(body, block, Kind::Frames, 0)?;
-    let offset = TAG_BYTES + place * 2 * dimensions;
+    let offset = frame_offset(place, dimensions);
     let bytes = body
         .get(offset..offset + 2 * dimensions)
         .ok_or(damaged(block, "a frame lies beyond the page"))?;
@@ -218,7 +223,7 @@ pub fn read_frame(
 }
 
 pub fn write_frame(body: &mut Body, place: usize, frame: &[f16]) {
-    let offset = TAG_BYTES + place * 2 * frame.len();
+    let offset = frame_offset(place, frame.len());
     for (bytes, half) in body[offset..].chunks_exact_mut(2).zip(frame) {
         bytes.copy_from_slice(&half.to_le_bytes());
     }
@@ -227,6 +232,9 @@ pub fn write_frame(body: &mut Body, place: usize, frame: &[f16]) {
 /// Halfs from bytes; what is not a number counts as zero.
 pub fn halfs(bytes: &[u8]) -> Vec<f16> {
     let (pairs, _) = bytes.as_chunks::<2>();
-    let finite = |half: f16| if half.is_finite() { half } else { f16::ZERO };
-    pairs.iter().map(|pair| finite(f16::from_le_bytes(*pair))).collect()
+    let mut halfs: Vec<f16> = pairs.iter().map(|pair| f16::from_le_bytes(*pair)).collect();
+    if !mrl_kernels::all_finite(&halfs) {
+        halfs.iter_mut().filter(|half| !half.is_finite()).for_each(|half| *half = f16::ZERO);
+    }
+    halfs
 }

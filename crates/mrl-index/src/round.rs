@@ -23,11 +23,10 @@ use crate::store::{PageStore, Steps};
 const NOTHING: f32 = f32::NEG_INFINITY;
 /// The bar that everything passes.
 const NO_BAR: f32 = f32::MIN;
-/// Blocks whose layer 0 is asked for ahead of their turn: it is a small part of each, so the processor
-/// does not see by itself what comes next.
+/// Blocks that are asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 3;
-/// Summaries whose memory is asked for ahead of their turn.
-const SUMMARY_BYTES_AHEAD: usize = 1024;
+/// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
+const FIRST_BYTES: usize = 512;
 
 /// What a scan knows of a list that it has looked into.
 #[derive(Debug)]
@@ -150,7 +149,8 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the page that will be read after the list.
+    /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the
+    /// list that comes next.
     #[allow(clippy::too_many_arguments)]
     pub fn look_into<S: PageStore>(
         &mut self,
@@ -160,7 +160,7 @@ impl Round {
         known: &mut Known,
         (place, probed): (usize, &mut Probed),
         summarised: bool,
-        following: Block,
+        following: Option<ListId>,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
         let list = probed.list;
@@ -169,7 +169,9 @@ impl Round {
         probed.left = 0;
         let mut block = head;
         let mut steps = Steps::default();
-        store.expect(following, 0, SUMMARY_BYTES_AHEAD);
+        if let Some(following) = following {
+            directory.expect(store, following);
+        }
         while block != NONE {
             steps.step(store, block)?;
             let mut body = store.read(block)?;
@@ -242,30 +244,46 @@ impl Round {
         self.rows
     }
 
-    /// Exchanges the scores of summaries for those of each block's best row by layer 0: where the leading
-    /// dimensions hold most of a vector, they tell more.
+    /// Of the blocks with the best summaries, which have about `most` rows, exchanges the scores of these for those
+    /// of the best row of each by layer 0, and gives up the others: where the leading dimensions hold most of a
+    /// vector, they tell more.
     pub fn look_at_layer_0<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
+        most: usize,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
-        let mut held = Held::default();
-        for place in 0..self.blocks.len() {
-            self.expect_layer_0(store, shape, self.blocks.get(place + BLOCKS_AHEAD));
-            let block = self.blocks[place];
+        let bar = bar(&self.summaries, self.blocks_of(most))?;
+        let (mut looked_at, mut held) = (Vec::new(), Held::default());
+        mrl_memory::reserve(&mut looked_at, self.blocks.len())?;
+        for (place, score) in self.summaries.iter_mut().enumerate() {
+            if *score >= bar {
+                looked_at.push(place);
+            } else {
+                *score = NOTHING;
+            }
+        }
+        for (i, place) in looked_at.iter().enumerate() {
+            self.expect(store, shape, looked_at.get(i + BLOCKS_AHEAD), shape.row.leading_end());
+            let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             self.with_rows(store, directory, block, &mut held, |rows| {
                 let (bases, rows) = (self.bases(block, rows), rows.records);
                 query.score_rows(rows, &bases, &query.inverse_lengths(rows), 1, &mut scores);
             })?;
-            let live = (0..ROWS).filter(|row| block.rows >> row & 1 == 1);
-            let best = live.map(|row| scores[row]).fold(NO_BAR, f32::max);
+            let best = greatest(&only(block.rows, scores));
             // Damage may have made all of them no numbers.
-            self.summaries[place] = if best > NO_BAR { best } else { UNKNOWN };
+            self.summaries[*place] = if best > NO_BAR { best } else { UNKNOWN };
         }
         Ok(())
+    }
+
+    /// How many of the blocks have so many rows.
+    fn blocks_of(&self, rows: usize) -> usize {
+        let blocks = rows as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
+        blocks.min(usize::MAX as u128) as usize
     }
 
     /// Scores about `most` rows, those of the blocks with the best summaries; returns how many.
@@ -276,8 +294,7 @@ impl Round {
         query: &Query,
         most: usize,
     ) -> Result<u64, S::Error> {
-        let blocks = most as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
-        let bar = bar(&self.summaries, blocks.min(usize::MAX as u128) as usize)?;
+        let bar = bar(&self.summaries, self.blocks_of(most))?;
         let places = self.summaries.iter().enumerate();
         let chosen = places.filter(|(_, score)| **score >= bar).map(|(place, _)| place);
         self.chosen = mrl_memory::collect(chosen)?;
@@ -288,12 +305,11 @@ impl Round {
         let (mut tids, mut scales) = (Vec::new(), Vec::new());
         mrl_memory::reserve(&mut tids, self.chosen.len() * TID_BYTES * ROWS)?;
         mrl_memory::reserve(&mut scales, self.chosen.len() * query.layers())?;
+        let shape = &directory.encoder.shape;
+        let read = if query.is_leading() { shape.row.leading_end() } else { FIRST_BYTES };
         let (mut rows, mut held) = (0, Held::default());
         for (i, place) in self.chosen.iter().enumerate() {
-            if query.is_leading() {
-                let later = self.chosen.get(i + BLOCKS_AHEAD).map(|later| &self.blocks[*later]);
-                self.expect_layer_0(store, &directory.encoder.shape, later);
-            }
+            self.expect(store, shape, self.chosen.get(i + BLOCKS_AHEAD), read);
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
@@ -310,11 +326,7 @@ impl Round {
                 scores[odd.trailing_zeros() as usize] = UNKNOWN;
                 odd &= odd - 1;
             }
-            let mut absent = !block.rows;
-            while absent != 0 {
-                scores[absent.trailing_zeros() as usize] = NOTHING;
-                absent &= absent - 1;
-            }
+            scores = only(block.rows, scores);
             rows += u64::from(block.rows.count_ones());
             self.scores.push(scores);
             if query.divides() {
@@ -325,13 +337,12 @@ impl Round {
         Ok(rows)
     }
 
-    /// Asks for the memory of a block's layer 0, and of what is needed with it.
-    fn expect_layer_0<S: PageStore>(&self, store: &S, shape: &Shape, block: Option<&SeenBlock>) {
-        let Some(block) = block else { return };
+    /// Asks for the memory of so many bytes of a block, of a place among the round's.
+    fn expect<S: PageStore>(&self, store: &S, shape: &Shape, place: Option<&usize>, bytes: usize) {
+        let Some(block) = place.map(|place| &self.blocks[*place]) else { return };
         let Some(segment) = rows::segments(shape, block.index as usize).next() else { return };
         let pointers = &self.pointers[self.groups[block.group as usize].pointers..];
-        let bytes = shape.row.leading_end().min(segment.bytes);
-        store.expect(pointers[segment.page], segment.offset, bytes);
+        store.expect(pointers[segment.page], segment.offset, bytes.min(segment.bytes));
     }
 
     /// The shares of the rows' frames in their scores.
@@ -464,6 +475,26 @@ impl Round {
 /// A block's number in its list.
 fn block_number(ordinal: usize, index: usize, shape: &Shape) -> usize {
     ordinal * shape.group_blocks + index
+}
+
+/// The scores of some rows, those of the others made [`NOTHING`].
+fn only(rows: u32, mut scores: [f32; ROWS]) -> [f32; ROWS] {
+    for absent in bits(!rows) {
+        scores[absent] = NOTHING;
+    }
+    scores
+}
+
+/// The greatest of some scores, which may be no numbers. In an order that vectors can follow.
+fn greatest(scores: &[f32; ROWS]) -> f32 {
+    let mut greatest = *scores;
+    for half in [16, 8, 4, 2, 1] {
+        let (into, from) = greatest.split_at_mut(half);
+        for (a, b) in into.iter_mut().zip(from) {
+            *a = if *b > *a { *b } else { *a };
+        }
+    }
+    greatest[0]
 }
 
 /// The places of the bits that are 1.

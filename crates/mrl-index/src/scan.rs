@@ -117,10 +117,15 @@ mod tuning {
     pub fn share_scored(part: f64, leading: f32) -> f64 {
         (0.25 * (1.0 - f64::from(leading)) / part).min(1.0)
     }
-    /// With such a share of the query's squared length in layer 0 blocks are chosen by it instead of summaries.
-    pub const LEADING_ENOUGH: f32 = 0.4;
+    /// The same of a query that has layer 0 alone.
+    pub const SHARE_SCORED_OF_LAYER_0: f64 = 0.55;
     /// Rows that are scored in any case.
     pub const LEAST_SCORED: usize = 4096;
+    /// With such a share of a longer query's squared length in layer 0 that comes between the summaries, which choose
+    /// so many times more blocks then, and the codes of the best of these.
+    pub const LEADING_ENOUGH: f32 = 0.4;
+    pub const LOOKED_AT: usize = 8;
+    pub const LEAST_SCORED_BY_LAYER_0: usize = 2560;
     /// Of so many rows that were scored, those that go on.
     pub fn rows_finished(scored: u64, part: f64) -> usize {
         ((scored as f64 * part / 32.0) as usize).max(400)
@@ -312,7 +317,7 @@ impl Scan {
                 // A shorter query tells less about which lists are near, and scores their rows for less.
                 let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
                 let rows = tuning::rows_seen(all);
-                (all, if is_short { rows * 7 / 4 } else { rows })
+                (all, if is_short { rows * 2 } else { rows })
             }
         };
         self.counters.rounds += 1;
@@ -322,12 +327,12 @@ impl Scan {
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
         let leading = self.query.leading_share();
-        // Of a query that has no other layers all blocks of the lists are scored, and none is chosen.
         let share = match self.query.is_leading() {
-            true => 1.0,
+            true => tuning::SHARE_SCORED_OF_LAYER_0,
             false => tuning::share_scored(part, leading),
         };
-        let by_layer_0 = !everything && share < 1.0 && leading >= tuning::LEADING_ENOUGH;
+        let by_layer_0 =
+            !everything && !self.query.is_leading() && leading >= tuning::LEADING_ENOUGH;
         let former = self.probed.len();
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
@@ -338,22 +343,28 @@ impl Scan {
                 }
                 mrl_memory::push(&mut self.probed, Probed::new(self.ranked[place]))?;
             }
-            let head = |place: &usize| directory.entries[self.ranked[*place] as usize].head;
-            let following = places.get(i + 1).map_or(NONE, head);
+            let following = places.get(i + 1).map(|place| self.ranked[*place]);
             let (query, known) = (&self.query, &mut self.known);
             let list = (place, &mut self.probed[place]);
-            let summarised = !everything && share < 1.0 && !by_layer_0;
+            let summarised = !everything && share < 1.0;
             round.look_into(store, &directory, query, known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
         self.funnel = match () {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
-            () if first => ((round.rows() as f64 * share) as usize).max(tuning::LEAST_SCORED),
+            () if first => {
+                let least = match by_layer_0 {
+                    true => tuning::LEAST_SCORED_BY_LAYER_0,
+                    false => tuning::LEAST_SCORED,
+                };
+                ((round.rows() as f64 * share) as usize).max(least)
+            }
             () => self.funnel * tuning::MORE,
         };
         if by_layer_0 {
-            round.look_at_layer_0(store, &directory, &self.query)?;
+            let most = self.funnel.saturating_mul(tuning::LOOKED_AT);
+            round.look_at_layer_0(store, &directory, &self.query, most)?;
         }
         let scored = round.score_blocks(store, &directory, &self.query, self.funnel)?;
         self.counters.codes_scored += scored;
