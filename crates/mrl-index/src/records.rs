@@ -159,10 +159,10 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Of the bytes of all lanes, heads included.
+    /// Of the bytes of all lanes, heads included; of layer 0 alone those up to [`Form::leading_end`] will do.
     #[inline]
     pub fn new(bytes: &'a [u8], form: &'a Form) -> Self {
-        Self { bytes: &bytes[..LANES * form.bytes], form }
+        Self { bytes, form }
     }
 
     /// Byte after byte of all lanes' codes of a layer.

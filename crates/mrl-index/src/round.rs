@@ -265,11 +265,12 @@ impl Round {
                 *score = NOTHING;
             }
         }
+        let leading = shape.row.leading_end();
         for (i, place) in looked_at.iter().enumerate() {
-            self.expect(store, shape, looked_at.get(i + BLOCKS_AHEAD), shape.row.leading_end());
+            self.expect(store, shape, looked_at.get(i + BLOCKS_AHEAD), leading);
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
-            self.with_rows(store, directory, block, &mut held, |rows| {
+            self.with_rows(store, directory, (block, leading), &mut held, |rows| {
                 let (bases, rows) = (self.bases(block, rows), rows.records);
                 query.score_rows(rows, &bases, &query.inverse_lengths(rows), 1, &mut scores);
             })?;
@@ -306,14 +307,17 @@ impl Round {
         mrl_memory::reserve(&mut tids, self.chosen.len() * TID_BYTES * ROWS)?;
         mrl_memory::reserve(&mut scales, self.chosen.len() * query.layers())?;
         let shape = &directory.encoder.shape;
-        let read = if query.is_leading() { shape.row.leading_end() } else { FIRST_BYTES };
+        let (needed, expected) = match query.is_leading() {
+            true => (shape.row.leading_end(), shape.row.leading_end()),
+            false => (shape.block_bytes, FIRST_BYTES),
+        };
         let (mut rows, mut held) = (0, Held::default());
         for (i, place) in self.chosen.iter().enumerate() {
-            self.expect(store, shape, self.chosen.get(i + BLOCKS_AHEAD), read);
+            self.expect(store, shape, self.chosen.get(i + BLOCKS_AHEAD), expected);
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
-            self.with_rows(store, directory, block, &mut held, |rows| {
+            self.with_rows(store, directory, (block, needed), &mut held, |rows| {
                 inverse_lengths = query.inverse_lengths(rows.records);
                 let bases = self.bases(block, rows);
                 query.score_rows(rows.records, &bases, &inverse_lengths, usize::MAX, &mut scores);
@@ -357,13 +361,13 @@ impl Round {
         }
     }
 
-    /// Calls `with` with a block's bytes. Asks for interrupts before another page is read, while none is held: as
+    /// Calls `with` with a block's bytes, the first so many that are `needed` at least. Asks for interrupts before another page is read, while none is held: as
     /// long as one is, the server answers none.
     fn with_rows<'s, S: PageStore>(
         &self,
         store: &'s S,
         directory: &Directory,
-        block: SeenBlock,
+        (block, needed): (SeenBlock, usize),
         held: &mut Held<'s, S>,
         with: impl FnOnce(Rows),
     ) -> Result<(), S::Error> {
@@ -373,7 +377,7 @@ impl Round {
         let list = group.list;
         let mut segments = rows::segments(shape, block.index as usize);
         if let Some(segment) = segments.next()
-            && segment.bytes == shape.block_bytes
+            && segment.bytes >= needed
         {
             let wanted = pointers[segment.page];
             let body = match held.page.take() {

@@ -51,7 +51,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Of as many bytes as a block has.
+    /// Of as many bytes as a block has, or as its layer 0 needs.
     #[inline]
     pub fn new(bytes: &'a [u8], shape: &'a Shape) -> Self {
         Self { bytes, records: Records::new(bytes, &shape.row) }
