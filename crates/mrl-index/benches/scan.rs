@@ -25,7 +25,7 @@ use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
 use mrl_index::split::split;
-use mrl_index::store::Failure;
+use mrl_index::store::{Failure, PageStore};
 
 const QUERIES: usize = 200;
 const KEPT_OUT: usize = 1000;
@@ -93,9 +93,10 @@ fn main() {
         false => built(&numbered(rows.clone()), &plan, lists),
     };
     println!(
-        "{} rows in {} lists, {:.1} s",
+        "{} rows in {} lists, {:.1} bytes a row, {:.1} s",
         rows.len(),
         directory.live_lists().len(),
+        f64::from(store.block_count().unwrap()) * 8192.0 / rows.len() as f64,
         start.elapsed().as_secs_f64()
     );
 

@@ -129,6 +129,13 @@ impl Directory {
         &self.live
     }
 
+    /// What a live list is chosen by.
+    pub fn coarse_of(&self, list: ListId) -> Option<&[f16]> {
+        let width = self.meta.coarse_dimensions;
+        let place = self.live.binary_search(&list).ok()?;
+        self.coarse.get(place * width..(place + 1) * width)
+    }
+
     /// The live list nearest to a vector's coarse form, nothing where there is no list.
     pub fn nearest(&self, coarse: &[f16]) -> Option<ListId> {
         self.ranked(coarse, 1).first().map(|(_, list)| *list)

@@ -1,5 +1,8 @@
 //! A list that has grown too long becomes two; one that has lost most of its rows is written anew.
 //!
+//! With a list that is split those next to it are cut anew, and become one more together: a row went to the list
+//! that was the nearest when it came, and where many lists have been split since, that is another.
+//!
 //! Rows keep their codes, which name the frame that they were made against. The new lists are written
 //! where nobody sees them; one change of at most four pages then makes them live and retires the old one.
 //! After a crash before it the new pages belong to nothing, and vacuum takes them back. A row never moves into
@@ -21,9 +24,16 @@ use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
 
 /// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
 /// reuses what its own splits left.
-const RECYCLED_A_SPLIT: usize = 2;
-/// The smaller part of a split has at least this share of the rows; else the cut goes through the median.
+const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
+/// The smaller part of a split has at least this share of the rows; else the cut goes through the median. Of a cut of
+/// several lists a part has at least this share of what it would have if all were equal.
 const LEAST_SHARE: f64 = 0.2;
+/// Lists that are cut anew with one that is split.
+const NEIGHBOURS: usize = 1;
+/// Components of rows that are cut at once.
+const MOST_COMPONENTS: usize = 8 << 20;
+/// Rounds of k-means.
+const ROUNDS: usize = 6;
 
 /// Splits a list that is due to be split. False where there was nothing to do or another one adds
 /// lists at this moment.
@@ -71,10 +81,41 @@ fn replace<S: PageStore>(
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
     }
+    let (mut retired, mut neighbour_locks) = (vec![list], Vec::new());
     let cut = if parts == 1 {
         Some(Cut::whole(members, old))
     } else {
-        cut(store, directory, list, members)?
+        let mut pool = Pool::default();
+        pool.add(store, directory, members)?;
+        match first_centres(store, &pool, list)? {
+            None => None,
+            Some(halves) => {
+                let mut others = Vec::new();
+                for (neighbour, centre) in neighbours(directory, list) {
+                    if pool.is_large(shape.dimensions) {
+                        break;
+                    }
+                    // Who holds the directory's lock alone takes those of several lists.
+                    neighbour_locks.push(store.lock_list(neighbour, ListLock::Exclusive)?);
+                    let head = directory.entries[neighbour as usize].head;
+                    pool.add(store, directory, read_members(store, directory, neighbour, head)?)?;
+                    others.push(centre);
+                    retired.push(neighbour);
+                }
+                let centres = [&halves[..], &others].concat();
+                let fits = !others.is_empty() && meta_fits(&directory.meta, &retired);
+                let cut = if fits { pool.sides(store, centres)? } else { None };
+                let sides = match cut {
+                    Some(sides) => sides,
+                    None => {
+                        retired.truncate(1);
+                        pool.leave_own();
+                        pool.own_sides(store, &halves)?
+                    }
+                };
+                Some(pool.cut(sides, shape.dimensions)?)
+            }
+        }
     };
     let Some(cut) = cut else {
         let mut change = store.change()?;
@@ -112,7 +153,7 @@ fn replace<S: PageStore>(
             retired: 0,
         });
     }
-    make_live(store, meta, list, old, &entries)?;
+    make_live(store, meta, &directory.entries, &retired, &entries)?;
     Ok(true)
 }
 
@@ -133,49 +174,160 @@ impl Cut {
     }
 }
 
-/// Two parts of a list by k-means with two centres on what the codes say about the vectors; nothing where
-/// the rows are all alike.
-fn cut<S: PageStore>(
-    store: &S,
-    directory: &Directory,
-    list: ListId,
-    members: Vec<Member>,
-) -> Result<Option<Cut>, S::Error> {
-    const ROUNDS: usize = 6;
-    let encoder = &directory.encoder;
-    let mut frames: Vec<(ListId, Vec<f16>)> = Vec::new();
-    let mut vectors: Vec<Vec<f32>> = Vec::new();
-    mrl_memory::reserve(&mut vectors, members.len())?;
-    for member in &members {
-        store.check_interrupts()?;
-        if let Some(copy) = &member.row.copy {
-            vectors.push(meta::halfs(copy).iter().map(|x| x.to_f32()).collect());
-            continue;
-        }
-        let known = frames.iter().position(|(id, _)| *id == member.frame);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                frames.push((member.frame, directory.frame(store, member.frame)?));
-                frames.len() - 1
-            }
-        };
-        vectors.push(encoder.decode(&member.row.record, &frames[known].1));
+/// The live lists nearest to a list, and their centres in the form that lists are chosen by; none whose rows are alike.
+///
+/// None either where former lists still wait for scans and transactions to end: within one large transaction no page
+/// of theirs can be used again, and each list that is cut with another leaves twice as many.
+fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
+    const LIVE_TO_WAITING: usize = 32;
+    let waiting = directory.entries.iter().filter(|entry| entry.state == State::Retired).count();
+    if waiting * LIVE_TO_WAITING > directory.live_lists().len() {
+        return Vec::new();
     }
-    let width = encoder.coarse_dimensions;
-    let coarse: Vec<Vec<f16>> = mrl_memory::collect(
-        vectors.iter().map(|vector| coarse_of(&vector[..width], encoder.metric)),
-    )?;
-    let mean = |of: &dyn Fn(usize) -> bool| -> Option<Vec<f32>> {
-        let mut sums = vec![0f64; width];
-        let mut count = 0.0;
-        for i in (0..coarse.len()).filter(|i| of(*i)) {
-            kernels::add_to_sums(&coarse[i], &mut sums);
-            count += 1.0;
+    let Some(own) = directory.coarse_of(list) else { return Vec::new() };
+    let ranked = directory.ranked(own, 1 + NEIGHBOURS).into_iter().map(|(_, other)| other);
+    let others =
+        ranked.filter(|other| *other != list && directory.entries[*other as usize].patience == 0);
+    let with_centres =
+        others.filter_map(|other| Some((other, directory.coarse_of(other)?.to_vec())));
+    with_centres.take(NEIGHBOURS).collect()
+}
+
+/// Rows that are cut, with what their codes say about their vectors, and with what lists are chosen by.
+#[derive(Default)]
+struct Pool {
+    members: Vec<Member>,
+    vectors: Vec<Vec<f32>>,
+    coarse: Vec<Vec<f16>>,
+    /// How many of them are of the list that is split: the first ones.
+    own: usize,
+}
+
+impl Pool {
+    fn add<S: PageStore>(
+        &mut self,
+        store: &S,
+        directory: &Directory,
+        members: Vec<Member>,
+    ) -> Result<(), S::Error> {
+        let encoder = &directory.encoder;
+        let mut frames: Vec<(ListId, Vec<f16>)> = Vec::new();
+        mrl_memory::reserve(&mut self.members, members.len())?;
+        mrl_memory::reserve(&mut self.vectors, members.len())?;
+        mrl_memory::reserve(&mut self.coarse, members.len())?;
+        if self.members.is_empty() {
+            self.own = members.len();
         }
-        (count > 0.0).then(|| sums.iter().map(|x| (x / count) as f32).collect())
-    };
-    // The first two centres: the row farthest from one of the rows, and the row farthest from that.
+        for member in members {
+            store.check_interrupts()?;
+            let vector = match &member.row.copy {
+                Some(copy) => meta::halfs(copy).iter().map(|x| x.to_f32()).collect(),
+                None => {
+                    let known = frames.iter().position(|(id, _)| *id == member.frame);
+                    let known = match known {
+                        Some(known) => known,
+                        None => {
+                            frames.push((member.frame, directory.frame(store, member.frame)?));
+                            frames.len() - 1
+                        }
+                    };
+                    encoder.decode(&member.row.record, &frames[known].1)
+                }
+            };
+            self.coarse.push(coarse_of(&vector[..encoder.coarse_dimensions], encoder.metric));
+            self.vectors.push(vector);
+            self.members.push(member);
+        }
+        Ok(())
+    }
+
+    fn is_large(&self, dimensions: usize) -> bool {
+        self.members.len() * dimensions > MOST_COMPONENTS / 2
+    }
+
+    fn leave_own(&mut self) {
+        self.members.truncate(self.own);
+        self.vectors.truncate(self.own);
+        self.coarse.truncate(self.own);
+    }
+
+    /// Moves centres to the means of the rows that are nearest to them, and these to the nearest again, some rounds
+    /// long: of each row the centre.
+    fn rounds<S: PageStore>(
+        &self,
+        store: &S,
+        mut sides: Vec<usize>,
+        centres: &mut [Vec<f16>],
+    ) -> Result<Vec<usize>, S::Error> {
+        for _ in 0..ROUNDS {
+            store.check_interrupts()?;
+            for (side, centre) in centres.iter_mut().enumerate() {
+                if let Some(mean) = mean(&self.coarse, |i| sides.get(i) == Some(&side)) {
+                    *centre = narrowed(&mean);
+                }
+            }
+            sides = nearest(&self.coarse, centres)?;
+        }
+        Ok(sides)
+    }
+
+    /// The sides of all rows, as many as there are centres; nothing where the parts would differ too much.
+    fn sides<S: PageStore>(
+        &self,
+        store: &S,
+        mut centres: Vec<Vec<f16>>,
+    ) -> Result<Option<Vec<usize>>, S::Error> {
+        let sides = self.rounds(store, nearest(&self.coarse, &centres)?, &mut centres)?;
+        let mut counts = vec![0; centres.len()];
+        sides.iter().for_each(|side| counts[*side] += 1);
+        let least = (LEAST_SHARE * sides.len() as f64 / centres.len() as f64) as usize;
+        let fits = |count: &usize| (least..SLOTS_BEFORE_SPLIT * 9 / 10).contains(count);
+        Ok(counts.iter().all(fits).then_some(sides))
+    }
+
+    /// The sides of the rows of the list that is split alone, of two.
+    fn own_sides<S: PageStore>(
+        &self,
+        store: &S,
+        halves: &[Vec<f16>; 2],
+    ) -> Result<Vec<usize>, S::Error> {
+        let mut centres = halves.clone();
+        let sides = self.rounds(store, nearest(&self.coarse, &centres)?, &mut centres)?;
+        let second = sides.iter().sum::<usize>();
+        let share = second.min(sides.len() - second) as f64 / sides.len() as f64;
+        if share < LEAST_SHARE {
+            return Ok(equal_halves(&self.coarse, &centres)?);
+        }
+        Ok(sides)
+    }
+
+    /// The parts, and as their frames the means of their vectors.
+    fn cut(self, sides: Vec<usize>, dimensions: usize) -> Result<Cut, OutOfMemory> {
+        let parts = sides.iter().max().map_or(0, |last| last + 1);
+        let mut sums = vec![vec![0f64; dimensions]; parts];
+        let mut cut: Vec<Vec<Member>> = (0..parts).map(|_| Vec::new()).collect();
+        for ((member, vector), side) in self.members.into_iter().zip(&self.vectors).zip(sides) {
+            sums[side].iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
+            mrl_memory::push(&mut cut[side], member)?;
+        }
+        let frames = sums.iter().zip(&cut).map(|(sum, part)| {
+            let count = part.len().max(1) as f64;
+            let mean: Vec<f32> = sum.iter().map(|x| (x / count) as f32).collect();
+            Frame::New(narrowed(&mean))
+        });
+        Ok(Cut { frames: frames.collect(), parts: cut })
+    }
+}
+
+/// The means of the two halves of a list between its most distant rows; nothing where its rows are all alike.
+fn first_centres<S: PageStore>(
+    store: &S,
+    pool: &Pool,
+    list: ListId,
+) -> Result<Option<[Vec<f16>; 2]>, S::Error> {
+    store.check_interrupts()?;
+    let coarse = &pool.coarse;
+    // The row farthest from one of the rows, and the row farthest from that.
     let farthest = |from: &[f16]| -> usize {
         let distance = |i: &usize| kernels::squared_l2(&coarse[*i], from);
         (0..coarse.len()).max_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
@@ -188,52 +340,56 @@ fn cut<S: PageStore>(
         return Ok(None);
     }
     // The half of the rows that lies nearer to each: the two themselves may lie apart from all others.
-    let mut centres = [coarse[one].clone(), coarse[two].clone()];
-    let mut second = halves(&coarse, &centres)?;
-    for _ in 0..ROUNDS {
-        store.check_interrupts()?;
-        for (side, centre) in centres.iter_mut().enumerate() {
-            if let Some(mean) = mean(&|i| second[i] == (side == 1)) {
-                *centre = narrowed(&mean);
-            }
-        }
-        for (side, row) in second.iter_mut().zip(&coarse) {
-            *side = kernels::squared_l2(row, &centres[1]) < kernels::squared_l2(row, &centres[0]);
-        }
-    }
-    let count = second.iter().filter(|side| **side).count();
-    let share = count.min(second.len() - count) as f64 / second.len() as f64;
-    if share < LEAST_SHARE {
-        second = halves(&coarse, &centres)?;
-    }
-    let mut sums = [vec![0f64; encoder.shape.dimensions], vec![0f64; encoder.shape.dimensions]];
-    let mut counts = [0usize; 2];
-    let mut parts = vec![Vec::new(), Vec::new()];
-    for ((member, vector), side) in members.into_iter().zip(&vectors).zip(second) {
-        let side = usize::from(side);
-        sums[side].iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
-        counts[side] += 1;
-        mrl_memory::push(&mut parts[side], member)?;
-    }
-    let frames = sums.iter().zip(counts).map(|(sum, count)| {
-        let mean: Vec<f32> = sum.iter().map(|x| (x / count.max(1) as f64) as f32).collect();
-        Frame::New(narrowed(&mean))
-    });
-    Ok(Some(Cut { parts, frames: frames.collect() }))
+    let centres = [coarse[one].clone(), coarse[two].clone()];
+    let sides = equal_halves(coarse, &centres)?;
+    let half = |side: usize, centre: &Vec<f16>| {
+        mean(coarse, |i| sides[i] == side).map_or(centre.clone(), |mean| narrowed(&mean))
+    };
+    Ok(Some([half(0, &centres[0]), half(1, &centres[1])]))
 }
 
-/// Cuts rows into halves by how much nearer they are to the second centre than to the first.
-fn halves(rows: &[Vec<f16>], centres: &[Vec<f16>; 2]) -> Result<Vec<bool>, OutOfMemory> {
+/// The mean of some rows, where there are any.
+fn mean(rows: &[Vec<f16>], is_one: impl Fn(usize) -> bool) -> Option<Vec<f32>> {
+    let mut sums = vec![0f64; rows.first()?.len()];
+    let mut count = 0.0;
+    for (_, row) in rows.iter().enumerate().filter(|(i, _)| is_one(*i)) {
+        kernels::add_to_sums(row, &mut sums);
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sums.iter().map(|x| (x / count) as f32).collect())
+}
+
+/// Of each row the nearest centre.
+fn nearest(rows: &[Vec<f16>], centres: &[Vec<f16>]) -> Result<Vec<usize>, OutOfMemory> {
+    mrl_memory::collect(rows.iter().map(|row| {
+        let distances = centres.iter().map(|centre| kernels::squared_l2(row, centre));
+        let nearest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+        nearest.map_or(0, |(side, _)| side)
+    }))
+}
+
+/// Cuts rows into halves by how much nearer they are to the second centre than to the first: 1 for the second.
+fn equal_halves(rows: &[Vec<f16>], centres: &[Vec<f16>; 2]) -> Result<Vec<usize>, OutOfMemory> {
     let offset =
         |row: &[f16]| kernels::squared_l2(row, &centres[0]) - kernels::squared_l2(row, &centres[1]);
     let offsets: Vec<f32> = mrl_memory::collect(rows.iter().map(|row| offset(row)))?;
     let mut order: Vec<usize> = mrl_memory::collect(0..rows.len())?;
     order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
-    let mut second = mrl_memory::filled(false, rows.len())?;
+    let mut sides = mrl_memory::filled(0, rows.len())?;
     for row in &order[rows.len() / 2..] {
-        second[*row] = true;
+        sides[*row] = 1;
     }
-    Ok(second)
+    Ok(sides)
+}
+
+/// Whether the entries of lists that are retired, and of those that take their places, can be written in one change.
+fn meta_fits(meta: &Meta, retired: &[ListId]) -> bool {
+    let new = (0..=retired.len() as ListId).map(|i| meta.next_list + i);
+    let mut pages: Vec<_> =
+        retired.iter().copied().chain(new).map(|list| list as usize / ENTRIES_ON_PAGE).collect();
+    pages.sort_unstable();
+    pages.dedup();
+    pages.len() < MOST_PAGES
 }
 
 /// The meta page's content with directory pages for so many lists more; nothing where there can't be.
@@ -278,18 +434,20 @@ fn write_frame<S: PageStore>(
     Ok((meta.frames_block, meta.frames_used as u16 - 1))
 }
 
-/// The change that counts: new lists live, the old one retired, the epoch up.
+/// The change that counts: new lists live, the old ones retired, the epoch up.
 fn make_live<S: PageStore>(
     store: &S,
     mut meta: Meta,
-    list: ListId,
-    old: Entry,
+    former: &[Entry],
+    retired: &[ListId],
     entries: &[Entry],
 ) -> Result<(), S::Error> {
-    let retired = Entry { state: State::Retired, retired: store.stamp(), ..old };
+    let stamp = store.stamp();
+    let retire = |entry: Entry| Entry { state: State::Retired, retired: stamp, ..entry };
+    let gone = retired.iter().map(|list| (*list, retire(former[*list as usize])));
     let first = meta.next_list;
-    let children = entries.iter().enumerate().map(|(i, entry)| (first + i as ListId, *entry));
-    let all: Vec<_> = std::iter::once((list, retired)).chain(children).collect();
+    let new = entries.iter().enumerate().map(|(i, entry)| (first + i as ListId, *entry));
+    let all: Vec<_> = gone.chain(new).collect();
     let mut change = store.change()?;
     let meta_place = change.lock(META_BLOCK)?;
     let mut places: Vec<(Block, usize)> = Vec::with_capacity(MOST_PAGES);
