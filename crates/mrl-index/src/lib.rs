@@ -20,7 +20,7 @@
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
-//! | [`insert`], [`references`], [`split`], [`chain`] | one row more, and what follows when a list is full |
+//! | [`insert`], [`references`], [`split`], `cut`, [`chain`] | one row more, and what follows when a list is full |
 //! | [`query`], `round`, `queue`, `order`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
@@ -34,6 +34,7 @@ pub mod chain;
 pub mod check;
 pub mod codec;
 pub mod codes;
+mod cut;
 pub mod directory;
 pub mod encode;
 pub mod group;
