@@ -71,8 +71,10 @@ def test_rounds_of_new_vectors_use_their_pages_again(updated):
         sizes.append(size(updated) / fresh)
     sound(updated)
     assert info(updated) == (ROWS, 0)
-    # A round has all versions of all rows at once; after vacuum their places are free for the next.
-    assert max(sizes) <= 3 and sizes[-1] <= 1.05 * max(sizes[:3]), sizes
+    # A round has two versions of all rows at once, in blocks nine tenths full, and in the first of them each list of the
+    # fresh index is split: its 2,304 slots, of 1,667 rows, are not free before the transaction ends. After it all
+    # pages are used again.
+    assert max(sizes) <= 2 / 0.9 + 2304 / 1667 and sizes[-1] <= 1.05 * max(sizes[:3]), sizes
     updated.execute("REINDEX INDEX updated_emb")
     assert size(updated) <= 1.1 * fresh
 
