@@ -1,12 +1,11 @@
 //! Scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
 
 use std::cell::Cell;
-use std::rc::Rc;
 
 use half::f16;
 use mrl_index::group::Tid;
 use mrl_index::meta::Metric;
-use mrl_index::scan::{Counters, Scan, Wanted, every_tid};
+use mrl_index::scan::{Counters, Scan, Wanted, Workspace, every_tid};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -32,6 +31,8 @@ pub struct Latest {
 
 thread_local! {
     static LATEST: Cell<Option<Latest>> = const { Cell::new(None) };
+    /// The memory of the scan that ended last.
+    static WORKSPACE: Cell<Option<Workspace>> = const { Cell::new(None) };
 }
 
 pub fn latest() -> Option<Latest> {
@@ -56,7 +57,8 @@ impl Running {
     /// # Safety
     /// The scan that it belongs to still runs.
     unsafe fn clear(&mut self) {
-        if let Some(Rows::Near(_, reranker)) = self.rows.take() {
+        if let Some(Rows::Near(scan, reranker)) = self.rows.take() {
+            WORKSPACE.set(Some(scan.into_workspace()));
             // SAFETY: by contract.
             unsafe { reranker.end() };
         }
@@ -209,7 +211,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         let class = class_of(index)?;
         let asked = asked_for(&query, dimensions, class)?;
         let reranker = HeapReranker::new(scan, directory.meta.metric, query.to_vec());
-        Ok(Rows::Near(Box::new(Scan::new(Rc::clone(&directory), &asked, steering)), reranker))
+        let workspace = WORKSPACE.take().unwrap_or_default();
+        let scan = Scan::with_workspace(directory, &asked, steering, workspace);
+        Ok(Rows::Near(Box::new(scan), reranker))
     }
 }
 

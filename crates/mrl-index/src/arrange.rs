@@ -2,8 +2,9 @@
 //!
 //! The rows are cut into halves of whole blocks by a direction along which they differ much, each half again,
 //! down to blocks. A direction is the difference of the means of the halves that the one before it makes: a few
-//! rounds of that are the power method on the rows' covariance, with signs. All of it works on what the rows'
-//! codes stand for, so that a list can be arranged anew without its vectors.
+//! rounds of that are the power method on the rows' covariance, with signs. Then neighbouring blocks exchange rows
+//! (module `exchange`). All of it works on what the rows' codes stand for, so that a list can be arranged anew
+//! without its vectors.
 
 use half::f16;
 use mrl_kernels as kernels;
@@ -11,6 +12,7 @@ use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::encode::{Encoder, narrowed};
+use crate::exchange::exchange;
 use crate::shape::Shape;
 use crate::summary::Offset;
 
@@ -50,6 +52,7 @@ pub fn arrange<'a>(
         direction: mrl_memory::filled(f16::ZERO, shape.dimensions)?,
     };
     work.cut(&mut order);
+    exchange(&rows, shape.dimensions, &mut order)?;
     Ok(order)
 }
 

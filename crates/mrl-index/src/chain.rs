@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
 use crate::insert::{lock_block, put_copy, write_block};
 use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem};
-use crate::round::read_references;
+use crate::references::read_references;
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore, Steps};

@@ -10,7 +10,7 @@ use crate::group::{Group, References, Tid};
 use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE};
 use crate::records::{Records, wide};
-use crate::round::read_references;
+use crate::references::read_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::{PageStore, Steps};

@@ -15,13 +15,13 @@
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
 //! | [`page`], [`shape`], [`meta`], [`group`], [`rows`], [`records`] | what lies on pages, drawn where it is defined |
-//! | [`arrange`], [`summary`] | which rows share a block, and what they have in common |
+//! | [`arrange`], `exchange`, [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
 //! | [`insert`], [`references`], [`split`], `cut`, [`chain`] | one row more, and what follows when a list is full |
-//! | [`query`], `round`, `queue`, `order`, [`scan`] | the nearest rows, one after another |
+//! | [`query`], `probed`, `round`, `queue`, `order`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -37,6 +37,7 @@ pub mod codes;
 mod cut;
 pub mod directory;
 pub mod encode;
+mod exchange;
 pub mod group;
 pub mod insert;
 pub mod kmeans;
@@ -44,6 +45,7 @@ pub mod layers;
 pub mod memory;
 pub mod meta;
 pub mod page;
+mod probed;
 pub mod query;
 mod queue;
 pub mod records;

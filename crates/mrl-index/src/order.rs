@@ -1,5 +1,10 @@
 //! Singles as integers of the same order: what is sorted or selected by many comparisons is so faster.
 
+use mrl_memory::OutOfMemory;
+
+/// The bar that everything passes.
+pub const NO_BAR: f32 = f32::MIN;
+
 /// A number's place in the order of [`f32::total_cmp`].
 #[inline]
 pub fn key(number: f32) -> i32 {
@@ -12,6 +17,27 @@ pub fn key(number: f32) -> i32 {
 #[inline]
 pub fn number(key: i32) -> f32 {
     f32::from_bits((key ^ ((key >> 31) as u32 >> 1) as i32) as u32)
+}
+
+/// A score that about `most` of some have or surpass; [`NO_BAR`] where there are no more.
+///
+/// It is that of a sample: how many go on need not be exact.
+pub fn bar(scores: &[f32], most: usize, keys: &mut Vec<i32>) -> Result<f32, OutOfMemory> {
+    const SAMPLE: usize = 2048;
+    // Odd, so that the sample comes from all places of blocks.
+    let stride = (scores.len() / SAMPLE) | 1;
+    let rank = most / stride;
+    keys.clear();
+    mrl_memory::reserve(keys, scores.len().div_ceil(stride))?;
+    keys.extend(scores.iter().step_by(stride).copied().map(key));
+    if rank >= keys.len() {
+        return Ok(NO_BAR);
+    }
+    let from_below = keys.len() - 1 - rank;
+    let (_, bar, _) = keys.select_nth_unstable(from_below);
+    let bar = number(*bar);
+    // Less than all of them may be there.
+    Ok(if bar.is_finite() { bar } else { NO_BAR })
 }
 
 #[cfg(test)]

@@ -171,3 +171,22 @@ pub fn add_reference<S: PageStore>(
         }
     }
 }
+
+/// All references of a list, from the newest page on.
+pub fn read_references<S: PageStore>(
+    store: &S,
+    list: ListId,
+    newest: Block,
+) -> Result<Vec<(u16, Tid)>, S::Error> {
+    let (mut all, mut block) = (Vec::new(), newest);
+    let mut steps = Steps::default();
+    while block != NONE {
+        steps.step(store, block)?;
+        let body = store.read(block)?;
+        let references = References::new(&body, block, list)?;
+        mrl_memory::reserve(&mut all, references.count())?;
+        all.extend(references.iter());
+        block = page::next(&body);
+    }
+    Ok(all)
+}

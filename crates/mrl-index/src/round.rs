@@ -3,90 +3,28 @@
 //!
 //! Depends on pages and the query; [`crate::scan`] decides which lists and how many blocks and rows.
 
-use std::collections::HashMap;
-
 use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::{Group, References, Tid};
-use crate::order;
+use crate::group::Group;
+use crate::order::{NO_BAR, bar};
 use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
+use crate::references::read_references;
 use crate::rows::{self, Rows};
 use crate::shape::{Shape, TID_BYTES};
 use crate::store::{PageStore, Steps};
 
 /// The score of a row that is not there, or has gone on before: less than any bar.
 const NOTHING: f32 = f32::NEG_INFINITY;
-/// The bar that everything passes.
-const NO_BAR: f32 = f32::MIN;
 /// Blocks that are asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 3;
 /// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
 const FIRST_BYTES: usize = 512;
-
-/// What a scan knows of a list that it has looked into.
-#[derive(Debug)]
-pub(crate) struct Probed {
-    pub list: ListId,
-    /// Of each block of the list, by its number: the rows that have gone on.
-    gone: Vec<u32>,
-    /// How many rows remain that have not, as the latest round has seen it.
-    left: usize,
-}
-
-impl Probed {
-    pub fn new(list: ListId) -> Self {
-        Self { list, gone: Vec::new(), left: 0 }
-    }
-
-    /// Whether rows remain that have not gone on.
-    pub fn has_more(&self) -> bool {
-        self.left > 0
-    }
-
-    fn gone(&self, number: usize) -> u32 {
-        self.gone.get(number).copied().unwrap_or(0)
-    }
-
-    fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {
-        if let Some(missing) = (number + 1).checked_sub(self.gone.len()) {
-            mrl_memory::reserve(&mut self.gone, missing)?;
-            self.gone.extend(std::iter::repeat_n(0, missing));
-        }
-        self.gone[number] |= rows;
-        Ok(())
-    }
-}
-
-/// What a scan knows of lists in general.
-#[derive(Default)]
-pub(crate) struct Known {
-    /// The references of lists that have any: row and TID, in order.
-    pub references: HashMap<ListId, Vec<(u16, Tid)>>,
-    /// Each frame's share of its rows' scores.
-    bases: HashMap<ListId, f32>,
-}
-
-impl Known {
-    fn base<S: PageStore>(
-        &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
-        frame: ListId,
-    ) -> Result<f32, S::Error> {
-        if let Some(base) = self.bases.get(&frame) {
-            return Ok(*base);
-        }
-        let base = query.base(&directory.frame(store, frame)?);
-        mrl_memory::insert(&mut self.bases, frame, base)?;
-        Ok(base)
-    }
-}
 
 /// A group that the round has seen.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +62,7 @@ impl<S: PageStore> Default for Held<'_, S> {
     }
 }
 
-/// The blocks of a round, in the order in which they were seen.
+/// The blocks of a round, in the order in which they were seen. One after another uses the same memory.
 #[derive(Default)]
 pub(crate) struct Round {
     /// The scores of their summaries.
@@ -144,11 +82,40 @@ pub(crate) struct Round {
     /// of those that go on, kept while the page is at hand.
     tids: Vec<u8>,
     scales: Vec<CodeScales>,
+    /// Of each row that goes on, the square of its error's deviation.
+    squared_errors: Vec<f32>,
     /// Room for summaries that do not lie side by side as the kernels have them.
     room: Vec<u8>,
+    /// Room for scores in order.
+    keys: Vec<i32>,
 }
 
 impl Round {
+    /// Begins anew, in the memory that it has.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        self.summaries.clear();
+        self.blocks.clear();
+        self.groups.clear();
+        self.pointers.clear();
+        self.bases.clear();
+        self.chosen.clear();
+        self.scores.clear();
+        self.inverse_lengths.clear();
+        self.tids.clear();
+        self.scales.clear();
+    }
+
+    /// About how many bytes it has.
+    pub fn bytes(&self) -> usize {
+        fn of<T>(vector: &Vec<T>) -> usize {
+            vector.capacity() * size_of::<T>()
+        }
+        let seen = of(&self.summaries) + of(&self.blocks) + of(&self.groups) + of(&self.pointers);
+        let scored = of(&self.scores) + of(&self.inverse_lengths) + of(&self.tids);
+        seen + scored + of(&self.scales) + of(&self.chosen) + of(&self.squared_errors)
+    }
+
     /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the
     /// list that comes next.
     #[allow(clippy::too_many_arguments)]
@@ -255,7 +222,8 @@ impl Round {
         most: usize,
     ) -> Result<(), S::Error> {
         let shape = &directory.encoder.shape;
-        let bar = bar(&self.summaries, self.blocks_of(most))?;
+        let most = self.blocks_of(most);
+        let bar = bar(&self.summaries, most, &mut self.keys)?;
         let (mut looked_at, mut held) = (Vec::new(), Held::default());
         mrl_memory::reserve(&mut looked_at, self.blocks.len())?;
         for (place, score) in self.summaries.iter_mut().enumerate() {
@@ -295,17 +263,21 @@ impl Round {
         query: &Query,
         most: usize,
     ) -> Result<u64, S::Error> {
-        let bar = bar(&self.summaries, self.blocks_of(most))?;
+        let most = self.blocks_of(most);
+        let bar = bar(&self.summaries, most, &mut self.keys)?;
+        let is_chosen = |score: &&f32| **score >= bar;
+        let chosen = self.summaries.iter().filter(is_chosen).count();
+        mrl_memory::reserve(&mut self.chosen, chosen)?;
         let places = self.summaries.iter().enumerate();
-        let chosen = places.filter(|(_, score)| **score >= bar).map(|(place, _)| place);
-        self.chosen = mrl_memory::collect(chosen)?;
-        mrl_memory::reserve(&mut self.scores, self.chosen.len())?;
+        self.chosen.extend(places.filter(|(_, score)| is_chosen(score)).map(|(place, _)| place));
+        mrl_memory::reserve(&mut self.scores, chosen)?;
         if query.divides() {
-            mrl_memory::reserve(&mut self.inverse_lengths, self.chosen.len())?;
+            mrl_memory::reserve(&mut self.inverse_lengths, chosen)?;
         }
-        let (mut tids, mut scales) = (Vec::new(), Vec::new());
-        mrl_memory::reserve(&mut tids, self.chosen.len() * TID_BYTES * ROWS)?;
-        mrl_memory::reserve(&mut scales, self.chosen.len() * query.layers())?;
+        let mut tids = std::mem::take(&mut self.tids);
+        let mut scales = std::mem::take(&mut self.scales);
+        mrl_memory::reserve(&mut tids, chosen * TID_BYTES * ROWS)?;
+        mrl_memory::reserve(&mut scales, chosen * query.layers())?;
         let shape = &directory.encoder.shape;
         let (needed, expected) = match query.is_leading() {
             true => (shape.row.leading_end(), shape.row.leading_end()),
@@ -405,15 +377,16 @@ impl Round {
     /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
     /// estimate plus `epsilon` deviations of its error.
     pub fn finish(
-        &self,
+        &mut self,
         shape: &Shape,
         query: &Query,
         (known, probed): (&Known, &mut [Probed]),
         most: usize,
         epsilon: f32,
     ) -> Result<Vec<Waiting>, OutOfMemory> {
-        let bar = bar(self.scores.as_flattened(), most)?;
-        let (mut waiting, mut deviations) = (Vec::new(), Vec::new());
+        let bar = bar(self.scores.as_flattened(), most, &mut self.keys)?;
+        let mut waiting = Vec::new();
+        self.squared_errors.clear();
         for (i, (place, scores)) in self.chosen.iter().zip(&self.scores).enumerate() {
             let chosen = mrl_kernels::at_least(scores, bar);
             if chosen == 0 {
@@ -423,7 +396,7 @@ impl Round {
             let group = self.groups[block.group as usize];
             let count = chosen.count_ones() as usize;
             mrl_memory::reserve(&mut waiting, count)?;
-            mrl_memory::reserve(&mut deviations, count)?;
+            mrl_memory::reserve(&mut self.squared_errors, count)?;
             let first = waiting.len();
             let tids = &self.tids[i * TID_BYTES * ROWS..][..TID_BYTES * ROWS];
             let scales = &self.scales[i * query.layers()..][..query.layers()];
@@ -440,7 +413,7 @@ impl Round {
                 let tid = rows::get_tid(&tids[TID_BYTES * row..]);
                 waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
                 let squared = query.squared_error(scales, row);
-                deviations.push(squared * inverse_length * inverse_length);
+                self.squared_errors.push(squared * inverse_length * inverse_length);
             }
             let mut with_references = chosen & block.referenced;
             while let Some(row) = bits(with_references).next()
@@ -448,7 +421,7 @@ impl Round {
             {
                 with_references &= with_references - 1;
                 let before = ones_below(chosen, row);
-                let (own, deviation) = (waiting[first + before], deviations[first + before]);
+                let (own, squared) = (waiting[first + before], self.squared_errors[first + before]);
                 let slot = block.index as usize * ROWS + row;
                 let number = (group.ordinal * shape.group_rows + slot) as u64;
                 let start = references.partition_point(|(row, _)| u64::from(*row) < number);
@@ -456,7 +429,7 @@ impl Round {
                 let more = more.take_while(|(row, _)| u64::from(*row) == number);
                 for (_, tid) in more.filter(|(_, tid)| *tid != own.tid) {
                     mrl_memory::push(&mut waiting, Waiting { tid: *tid, ..own })?;
-                    mrl_memory::push(&mut deviations, deviation)?;
+                    mrl_memory::push(&mut self.squared_errors, squared)?;
                 }
             }
             let number = block_number(group.ordinal, block.index as usize, shape);
@@ -465,7 +438,7 @@ impl Round {
             probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
         }
         // Roots take long, one after another; of all rows at once they overlap.
-        for (row, squared) in waiting.iter_mut().zip(&deviations) {
+        for (row, squared) in waiting.iter_mut().zip(&self.squared_errors) {
             row.upper += epsilon.min(f32::MAX) * squared.sqrt();
             // What is damaged or unknown is looked at; without a bound on the error everything is.
             if row.upper.is_nan() || epsilon == f32::INFINITY {
@@ -513,42 +486,4 @@ fn bits(mut word: u32) -> impl Iterator<Item = usize> {
 /// How many bits below a place are 1.
 fn ones_below(word: u32, place: usize) -> usize {
     (word & ((1 << place) - 1)).count_ones() as usize
-}
-
-/// A score that about `most` of some have or surpass; [`NO_BAR`] where there are no more.
-///
-/// It is that of a sample: how many go on need not be exact.
-fn bar(scores: &[f32], most: usize) -> Result<f32, OutOfMemory> {
-    const SAMPLE: usize = 2048;
-    // Odd, so that the sample comes from all places of blocks.
-    let stride = (scores.len() / SAMPLE) | 1;
-    let rank = most / stride;
-    let mut sample = mrl_memory::collect(scores.iter().step_by(stride).copied().map(order::key))?;
-    if rank >= sample.len() {
-        return Ok(NO_BAR);
-    }
-    let from_below = sample.len() - 1 - rank;
-    let (_, bar, _) = sample.select_nth_unstable(from_below);
-    let bar = order::number(*bar);
-    // Less than all of them may be there.
-    Ok(if bar.is_finite() { bar } else { NO_BAR })
-}
-
-/// All references of a list, from the newest page on.
-pub fn read_references<S: PageStore>(
-    store: &S,
-    list: ListId,
-    newest: Block,
-) -> Result<Vec<(u16, Tid)>, S::Error> {
-    let (mut all, mut block) = (Vec::new(), newest);
-    let mut steps = Steps::default();
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let references = References::new(&body, block, list)?;
-        mrl_memory::reserve(&mut all, references.count())?;
-        all.extend(references.iter());
-        block = page::next(&body);
-    }
-    Ok(all)
 }

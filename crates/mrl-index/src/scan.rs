@@ -21,9 +21,11 @@ use crate::directory::Directory;
 use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::probed::{Known, Probed};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
-use crate::round::{Known, Probed, Round, read_references};
+use crate::references::read_references;
+use crate::round::Round;
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
 
@@ -160,6 +162,15 @@ enum Phase {
     End,
 }
 
+/// The memory that a scan works in. A next scan that has it from a former one spares the system's work of giving it.
+#[derive(Default)]
+pub struct Workspace(Round);
+
+impl Workspace {
+    /// What is worth keeping between scans: more than a scan of a few lists needs is given back.
+    const MOST_BYTES: usize = 1 << 20;
+}
+
 /// One scan of an index.
 pub struct Scan {
     directory: Rc<Directory>,
@@ -184,12 +195,23 @@ pub struct Scan {
     phase: Phase,
     tail: VecDeque<Tid>,
     tail_next: Block,
+    workspace: Workspace,
     pub counters: Counters,
 }
 
 impl Scan {
     /// A scan for the rows nearest to a vector of 1 to the index's dimensions.
     pub fn new(directory: Rc<Directory>, vector: &[f16], steering: Steering) -> Self {
+        Self::with_workspace(directory, vector, steering, Workspace::default())
+    }
+
+    /// The same in the memory of a scan that has ended.
+    pub fn with_workspace(
+        directory: Rc<Directory>,
+        vector: &[f16],
+        steering: Steering,
+        workspace: Workspace,
+    ) -> Self {
         let query = Query::new(&directory.encoder, vector);
         let coarse = directory.encoder.coarse(vector);
         let lists = directory.live_lists().len();
@@ -216,12 +238,21 @@ impl Scan {
             phase,
             tail: VecDeque::new(),
             tail_next: NONE,
+            workspace,
             counters: Counters::default(),
         };
         if phase == Phase::Nulls {
             scan.begin_tail(Phase::Nulls);
         }
         scan
+    }
+
+    /// Its memory, for the next scan.
+    pub fn into_workspace(self) -> Workspace {
+        match self.workspace.0.bytes() {
+            ..=Workspace::MOST_BYTES => self.workspace,
+            _ => Workspace::default(),
+        }
     }
 
     /// The next row.
@@ -322,7 +353,8 @@ impl Scan {
         };
         self.counters.rounds += 1;
         let directory = self.directory.clone();
-        let mut round = Round::default();
+        let round = &mut self.workspace.0;
+        round.clear();
         // Lists of former rounds that have rows left, then new ones.
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);

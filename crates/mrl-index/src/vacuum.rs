@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, ListId, NONE, damaged};
-use crate::round::read_references;
+use crate::references::read_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::split;

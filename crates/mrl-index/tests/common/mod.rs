@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -11,7 +12,7 @@ use mrl_index::directory::Directory;
 use mrl_index::group::Tid;
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
-use mrl_index::scan::{Counters, Reranker, Scan, Steering};
+use mrl_index::scan::{Counters, Reranker, Scan, Steering, Workspace};
 use mrl_index::store::Failure;
 
 /// SplitMix64 and what is made of it.
@@ -99,6 +100,10 @@ impl Reranker for Exact<'_> {
     }
 }
 
+thread_local! {
+    static WORKSPACE: Cell<Workspace> = Cell::default();
+}
+
 /// The first `count` rows of a scan.
 pub fn first(
     store: &MemoryStore,
@@ -109,7 +114,9 @@ pub fn first(
     count: usize,
 ) -> (Vec<Tid>, Counters) {
     let mut exact = Exact { metric: directory.meta.metric, query, rows };
-    let mut scan = Scan::new(directory.clone(), query, steering);
+    // The memory of whatever scan came before.
+    let workspace = WORKSPACE.take();
+    let mut scan = Scan::with_workspace(directory.clone(), query, steering, workspace);
     let mut found = Vec::new();
     while found.len() < count {
         match scan.next(store, &mut exact).unwrap() {
@@ -117,7 +124,9 @@ pub fn first(
             None => break,
         }
     }
-    (found, scan.counters)
+    let counters = scan.counters;
+    WORKSPACE.set(scan.into_workspace());
+    (found, counters)
 }
 
 /// The nearest rows by their exact distances, ties by TID; those without a distance last.

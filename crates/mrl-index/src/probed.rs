@@ -1,0 +1,72 @@
+//! What a scan knows of lists: of those that it has looked into, and in general.
+
+use std::collections::HashMap;
+
+use mrl_memory::OutOfMemory;
+
+use crate::directory::Directory;
+use crate::group::Tid;
+use crate::page::ListId;
+use crate::query::Query;
+use crate::store::PageStore;
+
+/// What a scan knows of a list that it has looked into.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    pub list: ListId,
+    /// Of each block of the list, by its number: the rows that have gone on.
+    gone: Vec<u32>,
+    /// How many rows remain that have not, as the latest round has seen it.
+    pub left: usize,
+}
+
+impl Probed {
+    pub fn new(list: ListId) -> Self {
+        Self { list, gone: Vec::new(), left: 0 }
+    }
+
+    /// Whether rows remain that have not gone on.
+    pub fn has_more(&self) -> bool {
+        self.left > 0
+    }
+
+    pub fn gone(&self, number: usize) -> u32 {
+        self.gone.get(number).copied().unwrap_or(0)
+    }
+
+    pub fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {
+        if let Some(missing) = (number + 1).checked_sub(self.gone.len()) {
+            mrl_memory::reserve(&mut self.gone, missing)?;
+            self.gone.extend(std::iter::repeat_n(0, missing));
+        }
+        self.gone[number] |= rows;
+        Ok(())
+    }
+}
+
+/// What a scan knows of lists in general.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The references of lists that have any: row and TID, in order.
+    pub references: HashMap<ListId, Vec<(u16, Tid)>>,
+    /// Each frame's share of its rows' scores.
+    bases: HashMap<ListId, f32>,
+}
+
+impl Known {
+    /// A frame's share of the scores of its rows.
+    pub fn base<S: PageStore>(
+        &mut self,
+        store: &S,
+        directory: &Directory,
+        query: &Query,
+        frame: ListId,
+    ) -> Result<f32, S::Error> {
+        if let Some(base) = self.bases.get(&frame) {
+            return Ok(*base);
+        }
+        let base = query.base(&directory.frame(store, frame)?);
+        mrl_memory::insert(&mut self.bases, frame, base)?;
+        Ok(base)
+    }
+}
