@@ -84,6 +84,17 @@ impl HeapReranker {
         .hint("REINDEX it."))
     }
 
+    /// Makes ready that the server fetches a row for whoever asked for it.
+    ///
+    /// # Safety
+    /// The scan that this belongs to runs.
+    pub unsafe fn hand_over(&self, scan: pg_sys::IndexScanDesc, tid: Tid) {
+        if let Rows::Heap(heap) = &self.rows {
+            // SAFETY: by contract.
+            unsafe { heap.hand_over((*scan).xs_heapfetch, (tid >> 16) as u32) };
+        }
+    }
+
     /// Releases what is held of the table until the next row is read.
     pub fn pause(&mut self) {
         if let Rows::Any(fetch) = self.rows {

@@ -149,6 +149,8 @@ unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
             reranker.pause();
             if let Some(tid) = found {
                 reranker.check(tid)?;
+                // SAFETY: by contract.
+                unsafe { reranker.hand_over(scan, tid) };
             }
             (found, rows.counters)
         }

@@ -137,6 +137,41 @@ pub unsafe fn lock_recent(
     block: u32,
     recent: &Recent,
 ) -> Option<pg_sys::Buffer> {
+    // SAFETY: by contract; errors of the server unwind from the guard.
+    unsafe {
+        take_recent(relation, fork, block, recent, |buffer| {
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+        })
+    }
+}
+
+/// Pins a page's buffer, where it is the one it was.
+///
+/// # Safety
+/// The relation is open.
+#[cfg(not(feature = "pg13"))]
+pub unsafe fn pin_recent(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    recent: &Recent,
+) -> Option<pg_sys::Buffer> {
+    // SAFETY: by contract.
+    unsafe { take_recent(relation, fork, block, recent, |_| ()) }
+}
+
+/// Pins a page's buffer, where it is the one it was; calls `then` behind the same guard.
+///
+/// # Safety
+/// The relation is open; what is called is right to call of a pinned buffer.
+#[cfg(not(feature = "pg13"))]
+unsafe fn take_recent(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    recent: &Recent,
+    then: impl FnOnce(pg_sys::Buffer),
+) -> Option<pg_sys::Buffer> {
     let buffer = recent.buffer(block);
     let turn = recent.turn.get().wrapping_add(1);
     recent.turn.set(turn);
@@ -152,7 +187,7 @@ pub unsafe fn lock_recent(
         pg_guard_ffi_boundary(|| {
             let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
             if found {
-                unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+                then(buffer);
             }
             found
         })
@@ -166,6 +201,20 @@ pub unsafe fn lock_recent(
 /// None.
 #[cfg(feature = "pg13")]
 pub unsafe fn lock_recent(
+    _: pg_sys::Relation,
+    _: pg_sys::ForkNumber::Type,
+    _: u32,
+    _: &Recent,
+) -> Option<pg_sys::Buffer> {
+    None
+}
+
+/// The same.
+///
+/// # Safety
+/// None.
+#[cfg(feature = "pg13")]
+pub unsafe fn pin_recent(
     _: pg_sys::Relation,
     _: pg_sys::ForkNumber::Type,
     _: u32,

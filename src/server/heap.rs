@@ -128,6 +128,26 @@ impl Heap {
         }
     }
 
+    /// Pins the page that a scan will next fetch a row from, where it is in the buffer that it was in: the server then
+    /// need not look for it.
+    ///
+    /// # Safety
+    /// `fetch` is that of a running scan of this table.
+    pub unsafe fn hand_over(&self, fetch: *mut pg_sys::IndexFetchTableData, block: u32) {
+        let Some(recent) = self.recent.as_deref().filter(|_| !fetch.is_null()) else { return };
+        // SAFETY: by contract; the state of a fetch from a table of this kind begins so. The pin that it had
+        // is given back in exchange for the new one, which the server gives back as if it were its own.
+        unsafe {
+            let fetch = fetch.cast::<pg_sys::IndexFetchHeapData>();
+            if let Some(buffer) = buffer::pin_recent(self.table, FORK, block, recent) {
+                let former = std::mem::replace(&mut (*fetch).xs_cbuf, buffer);
+                if former != pg_sys::InvalidBuffer as pg_sys::Buffer {
+                    pg_sys::ReleaseBuffer(former);
+                }
+            }
+        }
+    }
+
     /// Puts the version that the snapshot sees of the row at a TID into the slot, as the table's own routine does,
     /// which besides looks whether the page could be pruned.
     ///
