@@ -18,6 +18,9 @@ use crate::summary::Offset;
 
 /// Rounds of a direction.
 const ROUNDS: usize = 4;
+/// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
+/// meaning, of any other's they are, rotated, a sample.
+const MOST_DIMENSIONS: usize = 384;
 
 /// The places of rows in the order in which they should lie. Of each its record is given and, where its frame
 /// is another than that of most, the way to it.
@@ -30,9 +33,10 @@ pub fn arrange<'a>(
     if count <= ROWS {
         return Ok(order);
     }
+    let dimensions = shape.dimensions.min(MOST_DIMENSIONS);
     let mut rows = Vec::new();
-    mrl_memory::reserve(&mut rows, count * shape.dimensions)?;
-    for (record, offset) in rows_given {
+    mrl_memory::reserve(&mut rows, count * dimensions + shape.dimensions)?;
+    for (i, (record, offset)) in rows_given.enumerate() {
         Encoder::decode_rotated(shape, record, |layer, mut piece| {
             if let Some(offset) = offset {
                 let offset = &offset.rotated[shape.layers.range(layer)];
@@ -40,19 +44,17 @@ pub fn arrange<'a>(
             }
             rows.extend(narrowed(&piece));
         });
+        rows.truncate((i + 1) * dimensions);
     }
     let mut work = Work {
         rows: &rows,
-        dimensions: shape.dimensions,
+        dimensions,
         offsets: mrl_memory::filled((0.0, 0), count)?,
-        sums: [
-            mrl_memory::filled(0.0, shape.dimensions)?,
-            mrl_memory::filled(0.0, shape.dimensions)?,
-        ],
-        direction: mrl_memory::filled(f16::ZERO, shape.dimensions)?,
+        sums: [mrl_memory::filled(0.0, dimensions)?, mrl_memory::filled(0.0, dimensions)?],
+        direction: mrl_memory::filled(f16::ZERO, dimensions)?,
     };
     work.cut(&mut order);
-    exchange(&rows, shape.dimensions, &mut order)?;
+    exchange(&rows, dimensions, &mut order)?;
     Ok(order)
 }
 

@@ -1,7 +1,7 @@
 //! Blocks made rounder: rows of neighbouring blocks change places as long as both lie nearer to each other's mean.
 //!
 //! What cutting into halves leaves at its borders is mended so. Of two blocks the row of each is taken that lies
-//! farthest towards the other's mean; the exchange of x of a block of m rows and y of one of n lessens the sum of all
+//! farthest towards the other's mean, then the next; the exchange of x of a block of m rows and y of one of n lessens the sum of all
 //! squared distances from the means μ and ν by 2 (x − y)·(ν − μ) + |x − y|² (1/m + 1/n), which k-means with
 //! clusters of a fixed size goes down by as well.
 
@@ -12,12 +12,10 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::encode::narrowed;
 
-/// Times that all pairs of neighbours are gone through.
-const SWEEPS: usize = 4;
+/// Times that pairs of neighbours are gone through.
+const SWEEPS: usize = 3;
 /// Blocks that each one exchanges rows with: those whose means are the nearest.
 const NEIGHBOURS: usize = 16;
-/// Exchanges of a pair before the next.
-const EXCHANGES: usize = 16;
 /// An exchange that gains less than this part of the rows' own squared distance is rounding.
 const LEAST_GAIN: f32 = 1e-3;
 /// Blocks that are looked at together: the distances between all their means are needed.
@@ -31,10 +29,10 @@ pub(crate) fn exchange(
 ) -> Result<(), OutOfMemory> {
     for order in order.chunks_mut(BLOCKS_TOGETHER * ROWS) {
         let mut blocks = Blocks::new(rows, dimensions, order)?;
+        let mut pairs = blocks.neighbours()?;
         for _ in 0..SWEEPS {
-            if blocks.sweep()? == 0 {
-                break;
-            }
+            // Few of those that had nothing to exchange have later.
+            pairs.retain(|(one, other)| blocks.exchange_between(*one, *other) > 0);
         }
     }
     Ok(())
@@ -68,15 +66,6 @@ impl<'a> Blocks<'a> {
         &self.rows[self.order[place] as usize * self.dimensions..][..self.dimensions]
     }
 
-    /// Exchanges rows of all pairs of neighbours; how many.
-    fn sweep(&mut self) -> Result<usize, OutOfMemory> {
-        let mut exchanges = 0;
-        for (one, other) in self.neighbours()? {
-            exchanges += self.exchange_between(one, other);
-        }
-        Ok(exchanges)
-    }
-
     /// Pairs of blocks of which one is among the nearest of the other.
     fn neighbours(&self) -> Result<Vec<(usize, usize)>, OutOfMemory> {
         let means: Vec<Vec<f16>> =
@@ -101,33 +90,33 @@ impl<'a> Blocks<'a> {
         Ok(pairs)
     }
 
+    /// Exchanges rows of two blocks; how many of each. All are chosen by the means as they were before: after the first
+    /// exchange, which moves them apart, the others gain a little more than is reckoned.
     fn exchange_between(&mut self, one: usize, other: usize) -> usize {
         let places = |block: usize| block * ROWS..self.order.len().min((block + 1) * ROWS);
         let (ones, others) = (places(one), places(other));
         let (m, n) = (ones.len() as f32, others.len() as f32);
-        for exchanges in 0..EXCHANGES {
-            let (from, to) = (self.mean(one), self.mean(other));
-            let difference = from.iter().zip(to).map(|(from, to)| to - from);
-            let length = difference.clone().map(|x| x * x).sum::<f32>().sqrt();
-            if length <= 0.0 {
-                return exchanges;
-            }
-            // Of length 1, so that halfs can hold it.
-            let direction: Vec<f32> = difference.map(|x| x / length).collect();
-            let direction = narrowed(&direction);
-            let offset = |place: usize| (kernels::dot(self.row(place), &direction), place);
-            let by_offset = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0);
-            let (Some(farthest), Some(nearest)) = (
-                ones.clone().map(offset).max_by(by_offset),
-                others.clone().map(offset).min_by(by_offset),
-            ) else {
-                return exchanges;
-            };
-            let (x, y) = (self.row(farthest.1), self.row(nearest.1));
-            let squared = kernels::squared_l2(x, y);
-            let gain = 2.0 * length * (farthest.0 - nearest.0) + squared * (1.0 / m + 1.0 / n);
+        let difference = self.mean(one).iter().zip(self.mean(other)).map(|(from, to)| to - from);
+        let length = difference.clone().map(|x| x * x).sum::<f32>().sqrt();
+        if length <= 0.0 {
+            return 0;
+        }
+        // Of length 1, so that halfs can hold it.
+        let direction: Vec<f32> = difference.map(|x| x / length).collect();
+        let direction = narrowed(&direction);
+        let offset = |place: usize| (kernels::dot(self.row(place), &direction), place);
+        let mut farthest: [(f32, usize); ROWS] = [(f32::NEG_INFINITY, 0); ROWS];
+        let mut nearest: [(f32, usize); ROWS] = [(f32::INFINITY, 0); ROWS];
+        farthest.iter_mut().zip(ones).for_each(|(to, place)| *to = offset(place));
+        nearest.iter_mut().zip(others).for_each(|(to, place)| *to = offset(place));
+        farthest.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        nearest.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        for (exchanges, (x, y)) in farthest.iter().zip(&nearest).enumerate() {
+            let (from, to) = (self.row(x.1), self.row(y.1));
+            let squared = kernels::squared_l2(from, to);
+            let apart = if exchanges == 0 { squared * (1.0 / m + 1.0 / n) } else { 0.0 };
             // Written so that what is no number is no gain.
-            let is_gain = gain > LEAST_GAIN * squared;
+            let is_gain = 2.0 * length * (x.0 - y.0) + apart > LEAST_GAIN * squared;
             if !is_gain {
                 return exchanges;
             }
@@ -135,13 +124,13 @@ impl<'a> Blocks<'a> {
             for (block, count, sign) in [(one, m, 1.0), (other, n, -1.0)] {
                 let mean = &mut self.means[block * dimensions..][..dimensions];
                 let factor = sign / count;
-                for ((mean, x), y) in mean.iter_mut().zip(x).zip(y) {
-                    *mean += factor * (y.to_f32() - x.to_f32());
+                for ((mean, from), to) in mean.iter_mut().zip(from).zip(to) {
+                    *mean += factor * (to.to_f32() - from.to_f32());
                 }
             }
-            self.order.swap(farthest.1, nearest.1);
+            self.order.swap(x.1, y.1);
         }
-        EXCHANGES
+        ROWS
     }
 
     fn mean(&self, block: usize) -> &[f32] {
