@@ -1,9 +1,9 @@
 //! Blocks made rounder: rows of neighbouring blocks change places as long as both lie nearer to each other's mean.
 //!
 //! What cutting into halves leaves at its borders is mended so. Of two blocks the row of each is taken that lies
-//! farthest towards the other's mean, then the next; the exchange of x of a block of m rows and y of one of n lessens the sum of all
-//! squared distances from the means μ and ν by 2 (x − y)·(ν − μ) + |x − y|² (1/m + 1/n), which k-means with
-//! clusters of a fixed size goes down by as well.
+//! farthest towards the other's mean, then the next. Where x of a block of m rows and y of one of n change places, the
+//! sum of all squared distances from the means μ and ν falls by 2 (x − y)·(ν − μ) + |x − y|² (1/m + 1/n): it is what
+//! k-means would make smaller, with clusters of a fixed size.
 
 use half::f16;
 use mrl_kernels as kernels;

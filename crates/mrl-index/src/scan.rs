@@ -110,7 +110,7 @@ mod tuning {
     /// Rows whose blocks' summaries the first round scores where there are so many lists.
     pub fn rows_seen(lists: usize) -> usize {
         // Nearly a constant: of more lists each is smaller in extent, and lies nearer to what it is near to.
-        let lists_of_a_build = 16.0 + 0.8 * (lists as f64).sqrt();
+        let lists_of_a_build = 22.0 + 0.55 * (lists as f64).sqrt();
         (lists_of_a_build * ROWS_A_LIST as f64) as usize
     }
     /// The share of the rows seen whose codes are scored in the first round, where layer 0 has the share `leading` of
