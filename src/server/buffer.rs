@@ -130,26 +130,20 @@ impl Recent {
 ///
 /// # Safety
 /// The relation is open; its locks are those of no page of this buffer.
-#[cfg(not(feature = "pg13"))]
 pub unsafe fn lock_recent(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
     block: u32,
     recent: &Recent,
 ) -> Option<pg_sys::Buffer> {
-    // SAFETY: by contract; errors of the server unwind from the guard.
-    unsafe {
-        take_recent(relation, fork, block, recent, |buffer| {
-            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-        })
-    }
+    // SAFETY: by contract.
+    unsafe { take_recent(relation, fork, block, recent, true) }
 }
 
 /// Pins a page's buffer, where it is the one it was.
 ///
 /// # Safety
 /// The relation is open.
-#[cfg(not(feature = "pg13"))]
 pub unsafe fn pin_recent(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
@@ -157,20 +151,18 @@ pub unsafe fn pin_recent(
     recent: &Recent,
 ) -> Option<pg_sys::Buffer> {
     // SAFETY: by contract.
-    unsafe { take_recent(relation, fork, block, recent, |_| ()) }
+    unsafe { take_recent(relation, fork, block, recent, false) }
 }
 
-/// Pins a page's buffer, where it is the one it was; calls `then` behind the same guard.
-///
 /// # Safety
-/// The relation is open; what is called is right to call of a pinned buffer.
+/// That of [`lock_recent`] or of [`pin_recent`].
 #[cfg(not(feature = "pg13"))]
 unsafe fn take_recent(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
     block: u32,
     recent: &Recent,
-    then: impl FnOnce(pg_sys::Buffer),
+    lock: bool,
 ) -> Option<pg_sys::Buffer> {
     let buffer = recent.buffer(block);
     let turn = recent.turn.get().wrapping_add(1);
@@ -186,8 +178,8 @@ unsafe fn take_recent(
         let storage = (*relation).rd_locator;
         pg_guard_ffi_boundary(|| {
             let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
-            if found {
-                then(buffer);
+            if found && lock {
+                unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             }
             found
         })
@@ -200,25 +192,12 @@ unsafe fn take_recent(
 /// # Safety
 /// None.
 #[cfg(feature = "pg13")]
-pub unsafe fn lock_recent(
+unsafe fn take_recent(
     _: pg_sys::Relation,
     _: pg_sys::ForkNumber::Type,
     _: u32,
     _: &Recent,
-) -> Option<pg_sys::Buffer> {
-    None
-}
-
-/// The same.
-///
-/// # Safety
-/// None.
-#[cfg(feature = "pg13")]
-pub unsafe fn pin_recent(
-    _: pg_sys::Relation,
-    _: pg_sys::ForkNumber::Type,
-    _: u32,
-    _: &Recent,
+    _: bool,
 ) -> Option<pg_sys::Buffer> {
     None
 }

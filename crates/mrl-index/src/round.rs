@@ -333,8 +333,8 @@ impl Round {
         }
     }
 
-    /// Calls `with` with a block's bytes, the first so many that are `needed` at least. Asks for interrupts before another page is read, while none is held: as
-    /// long as one is, the server answers none.
+    /// Calls `with` with a block's bytes, the first so many that are `needed` at least. Asks for interrupts before
+    /// another page is read, while none is held: as long as one is, the server answers none.
     fn with_rows<'s, S: PageStore>(
         &self,
         store: &'s S,

@@ -249,10 +249,9 @@ impl Scan {
 
     /// Its memory, for the next scan.
     pub fn into_workspace(self) -> Workspace {
-        match self.workspace.0.bytes() {
-            ..=Workspace::MOST_BYTES => self.workspace,
-            _ => Workspace::default(),
-        }
+        let is_large = self.workspace.0.bytes() > Workspace::MOST_BYTES;
+        // What is kept must not lie in the reserve.
+        if is_large || mrl_memory::is_short() { Workspace::default() } else { self.workspace }
     }
 
     /// The next row.
