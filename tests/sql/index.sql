@@ -86,7 +86,7 @@ SELECT format_version, dimensions, coarse_dims, keeps_vectors, lists, rows, null
 SELECT * FROM mrl_index_check('rows_emb', true) UNION ALL SELECT * FROM mrl_index_check('rows_cosine', true) UNION ALL SELECT * FROM mrl_index_check('rows_l2', true);
 SELECT (refused($$SELECT * FROM mrl_index_info('rows_pkey')$$)).*;
 SELECT recall >= 0.9 AS found, index_milliseconds > 0 AS index, exact_milliseconds > 0 AS exact FROM mrl_recall('rows_emb', 20);
-SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 20, 5, 8);
+SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 100, 5, 8);
 SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
 SHOW enable_seqscan;
 -- They tell about rows that row-level security may hide.

@@ -123,6 +123,9 @@ mod tuning {
     pub const SHARE_SCORED_OF_LAYER_0: f64 = 0.55;
     /// Rows that are scored in any case.
     pub const LEAST_SCORED: usize = 4096;
+    /// The same of a query that has layer 0 alone: of blocks that were formed by all dimensions a few leading ones
+    /// tell little, and a row's layer 0 is read in a fraction of the time.
+    pub const LEAST_SCORED_OF_LAYER_0: usize = 16_384;
     /// With such a share of a longer query's squared length in layer 0 that comes between the summaries, which choose
     /// so many times more blocks then, and the codes of the best of these.
     pub const LEADING_ENOUGH: f32 = 0.4;
@@ -385,9 +388,10 @@ impl Scan {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
             () if first => {
-                let least = match by_layer_0 {
-                    true => tuning::LEAST_SCORED_BY_LAYER_0,
-                    false => tuning::LEAST_SCORED,
+                let least = match () {
+                    () if by_layer_0 => tuning::LEAST_SCORED_BY_LAYER_0,
+                    () if self.query.is_leading() => tuning::LEAST_SCORED_OF_LAYER_0,
+                    () => tuning::LEAST_SCORED,
                 };
                 ((round.rows() as f64 * share) as usize).max(least)
             }
