@@ -405,7 +405,7 @@ CREATE FUNCTION mrl_index_info(
     OUT keeps_vectors boolean, OUT lists integer, OUT retired_lists integer, OUT rows bigint,
     OUT references_to_rows bigint, OUT null_rows bigint, OUT zero_rows bigint,
     OUT smallest_list bigint, OUT largest_list bigint, OUT pages bigint,
-    OUT bytes_per_row double precision, OUT fill double precision
+    OUT bytes_per_row double precision, OUT fill double precision, OUT frames_per_list double precision
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'mrl_index_info' LANGUAGE C VOLATILE STRICT PARALLEL SAFE
     ROWS 1;

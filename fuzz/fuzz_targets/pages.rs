@@ -14,6 +14,7 @@ use mrl_fuzz::world::{Deed, EXACT, RoughSteering, World};
 use mrl_fuzz::{Few, Kind, Many};
 use mrl_index::check::{check, info};
 use mrl_index::directory::Directory;
+use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
@@ -22,6 +23,11 @@ use mrl_index::scan::{Scan, Steering, every_tid};
 use mrl_index::split::{rewrite, split};
 use mrl_index::store::{Failure, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
+
+/// A vector that a split is told of a row, which it may be or not.
+fn any_vector(tid: Tid, dimensions: usize) -> Vec<f16> {
+    vec![f16::from_f32((tid % 5) as f32 - 2.0); dimensions]
+}
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -271,7 +277,10 @@ impl Session {
             }
             Work::Split { list } => {
                 let directory = self.directory()?;
-                split(&self.store, &directory, FIRST_LIST + u32::from(list % 8))?;
+                let dimensions = directory.meta.dimensions;
+                split(&self.store, &directory, FIRST_LIST + u32::from(list % 8), &mut |tid| {
+                    Ok(Some(any_vector(tid, dimensions)))
+                })?;
             }
             Work::Rewrite { list } => {
                 let directory = self.directory()?;
@@ -315,7 +324,11 @@ impl Session {
             return insert_reference(store, &directory, list, TID);
         }
         match insert(store, &directory, TID, halfs.unwrap_or_default(), unchanged)? {
-            Inserted::Full(list) => split(store, &directory, list).map(drop),
+            Inserted::Full(list) => {
+                let dimensions = directory.meta.dimensions;
+                let mut vectors = |tid| Ok(Some(any_vector(tid, dimensions)));
+                split(store, &directory, list, &mut vectors).map(drop)
+            }
             Inserted::Stale => self.refresh(),
             Inserted::Done => Ok(()),
         }

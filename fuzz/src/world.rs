@@ -12,6 +12,7 @@ use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
+use mrl_index::page::ListId;
 use mrl_index::scan::{Epsilon, Probes, Rounds, Scan, Steering, every_tid};
 use mrl_index::split::{rewrite, split};
 use mrl_index::store::Failure;
@@ -377,10 +378,21 @@ impl World {
         self.rows.insert(tid, vector);
         if let Some(list) = full {
             self.store.begin_work();
-            let done = split(&self.store, &self.directory, list);
+            let done = self.split(list);
             self.survived(done);
         }
         true
+    }
+
+    /// Of one row in four the vector is not at hand, of another in four it is another row's.
+    fn split(&self, list: ListId) -> Result<bool, Failure> {
+        let vector = |row: Option<&Option<Rc<Vector>>>| Some(row?.as_ref()?.halfs.clone());
+        let mut vectors = |tid: Tid| match tid % 4 {
+            0 => Ok(None),
+            1 => Ok(vector(self.rows.values().next())),
+            _ => Ok(vector(self.rows.get(&tid))),
+        };
+        split(&self.store, &self.directory, list, &mut vectors)
     }
 
     /// A new version of a row; with the same vector where no other is given.
@@ -448,7 +460,7 @@ impl World {
             FIRST_LIST + u32::from(list) % (self.directory.entries.len() as u32 - FIRST_LIST);
         self.store.begin_work();
         let done = match by_two {
-            true => split(&self.store, &self.directory, list),
+            true => self.split(list),
             false => rewrite(&self.store, &self.directory, list),
         };
         self.survived(done);

@@ -128,6 +128,7 @@ sql_function! {
             number(info.pages.into()),
             (bytes as f64 / rows.max(1) as f64).into_sql(),
             (info.rows as f64 / info.slots.max(1) as f64).into_sql(),
+            (info.frames as f64 / info.lists.max(1) as f64).into_sql(),
         ];
         return_rows(call, vec![row])
     }

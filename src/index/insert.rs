@@ -11,6 +11,7 @@ use pgrx::pg_sys;
 
 use crate::index::directory;
 use crate::index::pages::BufferStore;
+use crate::index::vectors::HeapVectors;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::vector::datum::Vector;
@@ -63,7 +64,7 @@ pub unsafe extern "C-unwind" fn aminsert(
     values: *mut pg_sys::Datum,
     nulls: *mut bool,
     tid: pg_sys::ItemPointer,
-    _table: pg_sys::Relation,
+    table: pg_sys::Relation,
     _unique: pg_sys::IndexUniqueCheck::Type,
     #[cfg(not(feature = "pg13"))] unchanged: bool,
     _info: *mut pg_sys::IndexInfo,
@@ -73,14 +74,15 @@ pub unsafe extern "C-unwind" fn aminsert(
     // SAFETY: the server passes one value, and its own open relation.
     unsafe {
         let value = (!*nulls).then(|| *values);
-        or_raise(index, add(index, value, tid_of(tid), unchanged));
+        or_raise(index, add(table, index, value, tid_of(tid), unchanged));
     }
     false
 }
 
 /// # Safety
-/// The relation is an open index of ours; the value one of its column's.
+/// The relations are an open table and an index of ours on it; the value is one of its column's.
 unsafe fn add(
+    table: pg_sys::Relation,
     index: pg_sys::Relation,
     value: Option<pg_sys::Datum>,
     tid: Tid,
@@ -107,8 +109,12 @@ unsafe fn add(
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
             Inserted::Full(list) => {
-                split::split(&store, &directory, list)?;
-                return Ok(());
+                // SAFETY: by contract.
+                let mut vectors = unsafe { HeapVectors::new(table, index) };
+                let result = split::split(&store, &directory, list, &mut |tid| vectors.read(tid));
+                // SAFETY: an error of the server's unwinds past this.
+                unsafe { vectors.end() };
+                return result.map(drop);
             }
         }
     }

@@ -7,6 +7,7 @@
 //! | [`pages`] | the index's pages in the server's buffers, changed through generic WAL |
 //! | [`directory`] | the copy of an index's directory that a session keeps |
 //! | [`build`], [`insert`], [`vacuum`] | what changes an index |
+//! | [`vectors`] | the table's vectors, for a list that is split |
 //! | [`scan`], [`heap`] | what reads it, and exact distances from the table |
 //! | [`cost`], [`validate`] | for the planner; for `amvalidate` |
 //! | [`functions`] | `mrl_index_info`, `mrl_index_check`, `mrl_scan_stats` |
@@ -25,3 +26,4 @@ mod scan;
 pub mod steering;
 mod vacuum;
 mod validate;
+mod vectors;

@@ -256,7 +256,7 @@ impl PageStore for BufferStore {
     }
 
     fn expect(&self, block: Block, offset: usize, bytes: usize) {
-        if let Some(page) = self.recent.address(block) {
+        if let Some(page) = self.recent.expect(block) {
             mrl_kernels::prefetch(page.wrapping_add(HEADER_BYTES + offset), bytes);
         }
     }

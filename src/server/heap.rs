@@ -148,6 +148,25 @@ impl Heap {
         }
     }
 
+    /// Puts any version of the row at a TID into the slot, visible or not, where its page is in memory: nothing waits
+    /// for the storage. Whether the page is there, and whether there is a row.
+    ///
+    /// # Safety
+    /// As [`Heap::fetch`].
+    pub unsafe fn fetch_from_memory(
+        &self,
+        tid: pg_sys::ItemPointerData,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> (bool, bool) {
+        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
+        let is_known = self.recent.as_ref().is_some_and(|recent| recent.address(block).is_some());
+        if !is_known && self.find(block).is_null() {
+            return (false, false);
+        }
+        // SAFETY: by contract; the server's own snapshot lives as long as it.
+        (true, unsafe { self.fetch(tid, &raw mut pg_sys::SnapshotAnyData, slot) })
+    }
+
     /// Puts the version that the snapshot sees of the row at a TID into the slot, as the table's own routine does,
     /// which besides looks whether the page could be pruned.
     ///

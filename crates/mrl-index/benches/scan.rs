@@ -155,7 +155,7 @@ fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Direct
     for (tid, vector) in rows {
         if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
             store.tick();
-            split(&store, &directory, list).unwrap();
+            split(&store, &directory, list, &mut |tid| Ok(rows.get(&tid).cloned())).unwrap();
             directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
         }
     }

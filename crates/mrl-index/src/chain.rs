@@ -89,7 +89,7 @@ pub fn write_list<S: PageStore>(
     let shape = &directory.encoder.shape;
     let mut offsets: HashMap<ListId, Offset> = HashMap::new();
     for member in &members {
-        if !offsets.contains_key(&member.frame) {
+        if member.frame != list && !offsets.contains_key(&member.frame) {
             let rows_frame = directory.frame(store, member.frame)?;
             let offset = Offset::new(&directory.encoder, frame, &rows_frame);
             mrl_memory::insert(&mut offsets, member.frame, offset)?;

@@ -31,6 +31,8 @@ pub struct Info {
     pub slots: u64,
     pub smallest_list: u64,
     pub largest_list: u64,
+    /// Centres that the rows of each list are encoded against, of all lists together.
+    pub frames: u64,
     pub pages: Block,
 }
 
@@ -246,16 +248,18 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
             ZEROS => info.zeros = references,
             _ => {
                 let (mut rows, mut block) = (0, head);
-                let mut steps = Steps::default();
+                let (mut steps, mut frames) = (Steps::default(), BTreeSet::new());
                 while block != NONE {
                     steps.step(store, block)?;
                     let body = store.read(block)?;
                     let group = Group::new(&body, block, list, shape)?;
+                    frames.extend(group.frames().into_iter().filter(|frame| *frame != 0));
                     rows += group.live_rows() as u64;
                     info.slots += (group.blocks() * ROWS) as u64;
                     block = page::next(&body);
                 }
                 info.rows += rows;
+                info.frames += frames.len() as u64;
                 info.references += references;
                 info.smallest_list = info.smallest_list.min(rows);
                 info.largest_list = info.largest_list.max(rows);

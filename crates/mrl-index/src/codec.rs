@@ -59,12 +59,14 @@ impl Codec {
         &self.layers
     }
 
-    /// Encodes a vector (what is left of it after its list's centre was taken off).
+    /// Encodes a vector (what is left of it after its list's centre was taken off), or its first layers.
     ///
     /// # Panics
-    /// For a vector of another dimension.
+    /// For a vector that does not end where a layer does.
     pub fn encode(&self, vector: &[f32]) -> Code {
-        assert_eq!(vector.len(), self.layers.dimensions(), "a vector of another dimension");
+        let layers = self.layers.read_by(vector.len());
+        let is_whole = !vector.is_empty() && vector.len() == self.layers.range(layers - 1).end;
+        assert!(is_whole, "a vector of another dimension");
         let encode = |layer: usize| {
             let mut piece = vector[self.layers.range(layer)].to_vec();
             self.rotations[layer].apply(&mut piece);
@@ -75,7 +77,7 @@ impl Codec {
             };
             LayerCode { bytes, factors }
         };
-        Code { layers: (0..self.layers.count()).map(encode).collect() }
+        Code { layers: (0..layers).map(encode).collect() }
     }
 
     /// Turns a layer's rotated piece back.

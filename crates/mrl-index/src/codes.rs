@@ -29,12 +29,25 @@ const STEPS: [f32; 7] = [0.7, 0.8, 0.9, 0.9957, 1.1, 1.2, 1.35];
 /// Writes the one-bit code of a rotated piece, `piece.len() / 8` bytes rounded up.
 pub fn encode_one_bit(piece: &[f32], code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), piece.len().div_ceil(8));
-    code.fill(0);
-    let mut sum = 0f64;
-    for (i, component) in piece.iter().enumerate() {
-        code[i / 8] |= u8::from(*component > 0.0) << (7 - i % 8);
-        sum += f64::from(component.abs());
+    // Eight sums side by side, which the compiler can make vectors of.
+    let mut sums = [0f64; 8];
+    let (eights, rest) = piece.as_chunks::<8>();
+    for (eight, byte) in eights.iter().zip(&mut *code) {
+        let mut bits = 0;
+        for i in 0..8 {
+            bits |= u8::from(eight[i] > 0.0) << (7 - i);
+            sums[i] += f64::from(eight[i].abs());
+        }
+        *byte = bits;
     }
+    if let Some(byte) = code.get_mut(eights.len()) {
+        *byte = 0;
+        for (i, component) in rest.iter().enumerate() {
+            *byte |= u8::from(*component > 0.0) << (7 - i);
+            sums[i] += f64::from(component.abs());
+        }
+    }
+    let sum = sums.iter().sum();
     // The levels are ±1, so their length is √n.
     factors(piece, sum, piece.len() as f64)
 }
@@ -47,16 +60,35 @@ pub fn encode_two_bits(piece: &[f32], code: &mut [u8]) -> Factors {
     if deviation == 0.0 {
         return Factors::default();
     }
-    let by_step = STEPS.map(|step| {
-        let (mut product, mut levels_squared) = (0f64, 0f64);
-        for component in piece {
-            let level = f64::from(LEVELS[nearest(*component, step * deviation)]);
-            product += level * f64::from(*component);
-            levels_squared += level * level;
+    // The inner levels are 1/2, the outer ones 3/2, and each has its component's sign. Eight sums side by side, which
+    // the compiler can make vectors of.
+    let (eights, rest) = piece.as_chunks::<8>();
+    let mut last = [0f32; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let all = || eights.iter().chain([&last]);
+    let sum_of = |eight: [f32; 8]| f64::from(eight.iter().sum::<f32>());
+    let mut sizes = [0f32; 8];
+    for eight in all() {
+        (0..8).for_each(|i| sizes[i] += eight[i].abs());
+    }
+    let size = sum_of(sizes);
+    let sums = |step: f32| {
+        let (mut outer, mut count) = ([0f32; 8], [0f32; 8]);
+        for eight in all() {
+            for i in 0..8 {
+                let is_outer = eight[i].abs() >= step;
+                outer[i] += if is_outer { eight[i].abs() } else { 0.0 };
+                count[i] += if is_outer { 1.0 } else { 0.0 };
+            }
         }
+        let product = size / 2.0 + sum_of(outer);
+        (product, piece.len() as f64 / 4.0 + 2.0 * sum_of(count))
+    };
+    // The step whose levels point the most into the piece's direction.
+    let by_step = STEPS.map(|step| {
+        let (product, levels_squared) = sums(step * deviation);
         (product / levels_squared.sqrt(), step * deviation, product, levels_squared)
     });
-    // The step whose levels point the most into the piece's direction.
     let best = by_step.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
     let Some((_, step, product, levels_squared)) = best else { return Factors::default() };
     for (i, component) in piece.iter().enumerate() {
@@ -76,7 +108,15 @@ fn nearest(component: f32, step: f32) -> usize {
 }
 
 fn squared_length(piece: &[f32]) -> f64 {
-    piece.iter().map(|x| f64::from(*x) * f64::from(*x)).sum()
+    let mut sums = [0f64; 8];
+    let (eights, rest) = piece.as_chunks::<8>();
+    for eight in eights {
+        (0..8).for_each(|i| sums[i] += f64::from(eight[i]) * f64::from(eight[i]));
+    }
+    for (component, sum) in rest.iter().zip(&mut sums) {
+        *sum += f64::from(*component) * f64::from(*component);
+    }
+    sums.iter().sum()
 }
 
 /// From `⟨u, o⟩` and `|u|²`. A piece of zeros has no direction: its factors are 0, and so is its

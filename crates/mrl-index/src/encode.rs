@@ -30,7 +30,23 @@ impl Encoder {
 
     /// The row of a vector, against a frame; both have the index's dimensions.
     pub fn row(&self, vector: &[f16], frame: &[f16]) -> Row {
-        let mut rest: Vec<f32> = widened(vector);
+        let record = self.record(vector, frame, self.shape.layers.count());
+        let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
+        Row { record, copy: self.shape.keeps_copies().then(copy) }
+    }
+
+    /// Whether a record is that of a vector, against a frame, by its layer 0 and the lengths of all prefixes: vectors
+    /// that differ in neither lie so close that their codes tell the same.
+    pub fn is_of(&self, record: &[u8], vector: &[f16], frame: &[f16]) -> bool {
+        let leading = self.shape.row.leading_record_bytes();
+        record[..leading] == self.record(vector, frame, 1)[..leading]
+    }
+
+    /// A record with the codes of the first so many layers.
+    fn record(&self, vector: &[f16], frame: &[f16], layers: usize) -> Vec<u8> {
+        let (all, form) = (&self.shape.layers, &self.shape.row);
+        let end = all.range(layers - 1).end;
+        let mut rest: Vec<f32> = widened(&vector[..end]);
         rest.iter_mut().zip(frame).for_each(|(x, centre)| *x -= centre.to_f32());
         let code = self.codec.encode(&rest);
         let squared = f64::from(kernels::squared_norm(vector));
@@ -39,19 +55,15 @@ impl Encoder {
             Metric::Euclidean => squared - f64::from(kernels::squared_norm(frame)),
             _ => length,
         };
-        let layers = &self.shape.layers;
         let share = |border: usize| {
-            let prefix = kernels::squared_norm(&vector[..layers.range(border).end]);
+            let prefix = kernels::squared_norm(&vector[..all.range(border).end]);
             (f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0).round() as u8
         };
-        let codes = (0..layers.count()).map(|layer| {
+        let codes = (0..layers).map(|layer| {
             let code = code.layer(layer);
             (&code.bytes[..], code.factors.scale)
         });
-        let shares = (0..self.shape.inner_borders()).map(share);
-        let record = self.shape.row.record(codes, term as f32, shares);
-        let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
-        Row { record, copy: self.shape.keeps_copies().then(copy) }
+        form.record(codes, term as f32, (0..self.shape.inner_borders()).map(share))
     }
 
     /// The best guess at what is encoded, layer after layer, still rotated; `piece` takes each layer's.

@@ -58,6 +58,7 @@ pub mod split;
 pub mod store;
 pub mod summary;
 pub mod vacuum;
+pub mod vectors;
 pub mod workers;
 
 mod order;

@@ -89,6 +89,11 @@ impl Form {
         LANES * (self.term_at() + 2 + self.inner_borders())
     }
 
+    /// What of a record comes before the codes of later layers.
+    pub fn leading_record_bytes(&self) -> usize {
+        self.leading_end() / LANES - self.head_bytes
+    }
+
     /// A record's code of a layer, and its scale.
     pub fn code_of<'r>(&self, record: &'r [u8], layer: usize) -> (&'r [u8], f32) {
         let (start, end) = self.codes[layer];

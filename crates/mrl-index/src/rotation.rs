@@ -6,6 +6,8 @@
 //! some rounds mix all components (the idea is that of fast Johnson-Lindenstrauss transforms: Ailon and
 //! Chazelle, STOC 2006).
 
+use mrl_kernels as kernels;
+
 use crate::random::Random;
 
 /// Rounds: three make components indistinguishable from normal ones in the tests below; where two
@@ -43,9 +45,9 @@ impl Rotation {
             for (component, sign) in vector.iter_mut().zip(signs) {
                 *component *= sign;
             }
-            hadamard(&mut vector[..power]);
+            kernels::walsh_hadamard(&mut vector[..power]);
             if power < self.length {
-                hadamard(&mut vector[self.length - power..]);
+                kernels::walsh_hadamard(&mut vector[self.length - power..]);
             }
         }
     }
@@ -60,30 +62,14 @@ impl Rotation {
         // Each transform and each change of signs is its own inverse.
         for signs in self.signs.chunks_exact(self.length).rev() {
             if power < self.length {
-                hadamard(&mut vector[self.length - power..]);
+                kernels::walsh_hadamard(&mut vector[self.length - power..]);
             }
-            hadamard(&mut vector[..power]);
+            kernels::walsh_hadamard(&mut vector[..power]);
             for (component, sign) in vector.iter_mut().zip(signs) {
                 *component *= sign;
             }
         }
     }
-}
-
-/// The Walsh-Hadamard transform, scaled so that lengths stay; of a power of two of components.
-fn hadamard(vector: &mut [f32]) {
-    let mut half = 1;
-    while half < vector.len() {
-        for pair in vector.chunks_exact_mut(2 * half) {
-            let (left, right) = pair.split_at_mut(half);
-            for (a, b) in left.iter_mut().zip(right) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        half *= 2;
-    }
-    let scale = 1.0 / (vector.len() as f32).sqrt();
-    vector.iter_mut().for_each(|component| *component *= scale);
 }
 
 #[cfg(test)]

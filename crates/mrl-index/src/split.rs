@@ -3,7 +3,8 @@
 //! With a list that is split those next to it are cut anew, and become one more together: a row went to the list
 //! that was the nearest when it came, and where many lists have been split since, that is another.
 //!
-//! Rows keep their codes, which name the frame that they were made against. The new lists are written
+//! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come into;
+//! the others keep their codes, which name the frame that they were made against. The new lists are written
 //! where nobody sees them; one change of at most four pages then makes them live and retires the old one.
 //! After a crash before it the new pages belong to nothing, and vacuum takes them back. A row never moves into
 //! a list that existed before: vacuum, which walks lists by rising ids, would miss it.
@@ -19,21 +20,23 @@ use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, St
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::shape::Shape;
 use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
+use crate::vectors::{Vectors, encode_again};
 
 /// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
 /// reuses what its own splits left.
 const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
 /// Lists that are cut anew with one that is split.
-const NEIGHBOURS: usize = 1;
+const NEIGHBOURS: usize = 3;
 
-/// Splits a list that is due to be split. False where there was nothing to do or another one adds
-/// lists at this moment.
+/// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
+/// their new lists. False where there was nothing to do or another one adds lists at this moment.
 pub fn split<S: PageStore>(
     store: &S,
     directory: &Directory,
     list: ListId,
+    vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
-    replace(store, directory, list, 2)
+    replace(store, directory, list, 2, vectors)
 }
 
 /// Writes a list that has lost most of its rows anew.
@@ -42,7 +45,7 @@ pub fn rewrite<S: PageStore>(
     directory: &Directory,
     list: ListId,
 ) -> Result<bool, S::Error> {
-    replace(store, directory, list, 1)
+    replace(store, directory, list, 1, &mut |_| Ok(None))
 }
 
 fn replace<S: PageStore>(
@@ -50,6 +53,7 @@ fn replace<S: PageStore>(
     directory: &Directory,
     list: ListId,
     parts: usize,
+    vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
     let Some(_directory_lock) = store.lock_directory(false)? else { return Ok(false) };
     let newer = directory.refreshed(store)?;
@@ -77,7 +81,7 @@ fn replace<S: PageStore>(
         Some(Cut::whole(members, old))
     } else {
         let mut pool = Pool::default();
-        pool.add(store, directory, members)?;
+        pool.add(store, directory, members, vectors)?;
         match first_centres(store, &pool, list)? {
             None => None,
             Some(halves) => {
@@ -89,7 +93,8 @@ fn replace<S: PageStore>(
                     // Who holds the directory's lock alone takes those of several lists.
                     neighbour_locks.push(store.lock_list(neighbour, ListLock::Exclusive)?);
                     let head = directory.entries[neighbour as usize].head;
-                    pool.add(store, directory, read_members(store, directory, neighbour, head)?)?;
+                    let members = read_members(store, directory, neighbour, head)?;
+                    pool.add(store, directory, members, vectors)?;
                     others.push(centre);
                     retired.push(neighbour);
                 }
@@ -125,15 +130,23 @@ fn replace<S: PageStore>(
     let mut entries = Vec::new();
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
-        let (head, (frame_block, frame_place)) = match frame {
-            Frame::Kept(block, place) => {
-                let frame = directory.frame(store, list)?;
-                (write_list(store, directory, id, &frame, part)?, (block, place))
+        let (frame, kept) = match frame {
+            Frame::Kept(block, place) => (directory.frame(store, list)?, Some((block, place))),
+            Frame::New(frame) => (frame, None),
+        };
+        let mut members = Vec::new();
+        mrl_memory::reserve(&mut members, part.len())?;
+        for (mut member, vector) in part {
+            store.check_interrupts()?;
+            if let Some(vector) = vector {
+                encode_again(&directory.encoder, &mut member, &vector, (id, &frame));
             }
-            Frame::New(frame) => (
-                write_list(store, directory, id, &frame, part)?,
-                write_frame(store, &mut meta, shape, &frame)?,
-            ),
+            members.push(member);
+        }
+        let head = write_list(store, directory, id, &frame, members)?;
+        let (frame_block, frame_place) = match kept {
+            Some(kept) => kept,
+            None => write_frame(store, &mut meta, shape, &frame)?,
         };
         entries.push(Entry {
             head,
@@ -153,7 +166,7 @@ fn replace<S: PageStore>(
 /// None either where former lists still wait for scans and transactions to end: within one large transaction no page
 /// of theirs can be used again, and each list that is cut with another leaves twice as many.
 fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
-    const LIVE_TO_WAITING: usize = 32;
+    const LIVE_TO_WAITING: usize = 8;
     let waiting = directory.entries.iter().filter(|entry| entry.state == State::Retired).count();
     if waiting * LIVE_TO_WAITING > directory.live_lists().len() {
         return Vec::new();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use common::*;
 use half::f16;
 use mrl_index::build::{Plan, create_empty};
+use mrl_index::chain::read_members;
 use mrl_index::check::{check, info};
 use mrl_index::directory::Directory;
 use mrl_index::group::Tid;
@@ -53,7 +54,14 @@ impl Pair {
                 Inserted::Done => break,
                 Inserted::Stale => continue,
                 Inserted::Full(list) => {
-                    split(&self.store, &self.directory, list).unwrap();
+                    // Of one row in three the vector is not at hand, of another in three it is another row's.
+                    let model = &self.model;
+                    let mut vectors = |tid: Tid| match tid % 3 {
+                        0 => Ok(None),
+                        1 => Ok(model.values().next().cloned()),
+                        _ => Ok(model.get(&tid).cloned()),
+                    };
+                    split(&self.store, &self.directory, list, &mut vectors).unwrap();
                     break;
                 }
             }
@@ -189,6 +197,47 @@ fn equal_vectors_are_not_split() {
     }
     pair.verify();
     assert_eq!(info(&pair.store).unwrap().lists, 1);
+}
+
+/// Rows whose vectors a split finds at hand come to be encoded against the centres of their own lists; others keep what
+/// they have, whatever vector is handed over in place of theirs.
+#[test]
+fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
+    let vectors = clustered(6000, 100, true, 4);
+    let others = clustered(6000, 100, true, 5);
+    let rows = numbered(vectors.clone());
+    let strangers = numbered(others);
+    for (at_hand, least, most) in
+        [(Some(&rows), 1.0, 1.0), (None, 0.2, 0.8), (Some(&strangers), 0.2, 0.8)]
+    {
+        let store = MemoryStore::new();
+        create_empty(&store, &plan(100, Metric::InnerProduct, false)).unwrap();
+        let mut directory = Directory::read(&store).unwrap();
+        for (tid, vector) in &rows {
+            if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
+                let mut vectors = |tid: Tid| Ok(at_hand.and_then(|rows| rows.get(&tid).cloned()));
+                assert!(split(&store, &directory, list, &mut vectors).unwrap());
+                directory = directory.refreshed(&store).unwrap().unwrap();
+            }
+        }
+        let (mut own, mut all) = (0, 0);
+        for list in directory.live_lists() {
+            let head = directory.entries[*list as usize].head;
+            for member in read_members(&store, &directory, *list, head).unwrap() {
+                let frame = directory.frame(&store, member.frame).unwrap();
+                let expected = directory.encoder.row(&rows[&member.tids[0]], &frame);
+                assert_eq!(member.row, expected, "a code of another vector");
+                own += usize::from(member.frame == *list);
+                all += 1;
+            }
+        }
+        assert_eq!(all, rows.len());
+        let share = own as f64 / all as f64;
+        assert!(
+            (least..=most).contains(&share),
+            "{share} are encoded against their lists' own centres"
+        );
+    }
 }
 
 /// A flipped bit anywhere is an error or goes unnoticed; nothing panics or hangs.

@@ -89,6 +89,11 @@ fn tid(number: Tid) -> Tid {
     (number / 50) << 16 | (number % 50 + 1)
 }
 
+/// The inverse.
+fn number_of(tid: Tid) -> usize {
+    ((tid >> 16) * 50 + (tid & 0xffff) - 1) as usize
+}
+
 #[test]
 fn no_memory() {
     for (dimensions, metric, copies) in
@@ -159,7 +164,9 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
         let mut add = || -> Result<(), Failure> {
             let directory = Directory::read(&store)?;
             if let Inserted::Full(list) = insert(&store, &directory, tid, vector, false)? {
-                lists_split += usize::from(split(&store, &directory, list)?);
+                lists_split += usize::from(split(&store, &directory, list, &mut |_| {
+                    Ok(Some(vector.clone()))
+                })?);
             }
             Ok(())
         };
@@ -192,7 +199,11 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
     let directory = Directory::read(&store).unwrap();
     let list = directory.live_lists()[0];
     let (_, failures) = until_it_ends_well(
-        || split(&store, &Directory::read(&store)?, list),
+        || {
+            split(&store, &Directory::read(&store)?, list, &mut |tid| {
+                Ok(vectors.get(number_of(tid)).cloned())
+            })
+        },
         || assert_eq!(sound(&store), rows),
     );
     assert!(failures > 5);

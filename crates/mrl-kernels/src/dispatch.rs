@@ -29,6 +29,7 @@ pub struct Kernels {
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) score_codes: fn(&[CodeBytes], &[TablePair], &CodeScales, &CodeUnit, &mut CodeScores),
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
+    pub(crate) walsh_hadamard: fn(&mut [f32]),
 }
 
 /// Every set that this machine has, the best first; the scalar one is last and always there.
@@ -178,5 +179,12 @@ impl Kernels {
     #[inline]
     pub fn at_least(&self, scores: &CodeScores, bar: f32) -> u32 {
         (self.at_least)(scores, bar)
+    }
+
+    /// [`crate::walsh_hadamard`] with this set.
+    #[inline]
+    pub fn walsh_hadamard(&self, vector: &mut [f32]) {
+        assert!(vector.len().is_power_of_two(), "a transform of a length that is no power of two");
+        (self.walsh_hadamard)(vector);
     }
 }

@@ -430,6 +430,47 @@ pub(crate) fn score_codes<I: InstructionSet>(
     scalar::scale_sums(&sums, scales, unit, scores);
 }
 
+/// Components of which the compiler has the first steps of a transform done within registers.
+const BUTTERFLIES: usize = 16;
+
+/// Sums and differences of the components that lie `HALF` apart: a shuffle, an addition, a subtraction, a blend.
+#[inline(always)]
+fn butterflies_within<const HALF: usize>(x: [f32; BUTTERFLIES]) -> [f32; BUTTERFLIES] {
+    let mut other = [0.0; BUTTERFLIES];
+    for i in 0..BUTTERFLIES {
+        other[i] = x[i ^ HALF];
+    }
+    let mut out = [0.0; BUTTERFLIES];
+    for i in 0..BUTTERFLIES {
+        // A sign bit that is turned is a subtraction.
+        let own = f32::from_bits(x[i].to_bits() ^ ((i & HALF != 0) as u32) << 31);
+        out[i] = other[i] + own;
+    }
+    out
+}
+
+#[inline(always)]
+pub(crate) fn walsh_hadamard<I: InstructionSet>(_: I, vector: &mut [f32]) {
+    let scale = 1.0 / (vector.len() as f32).sqrt();
+    let (chunks, rest) = vector.as_chunks_mut::<BUTTERFLIES>();
+    for chunk in chunks {
+        let x = butterflies_within::<2>(butterflies_within::<1>(*chunk));
+        *chunk = butterflies_within::<8>(butterflies_within::<4>(x));
+    }
+    // A vector of fewer, all of it.
+    let mut half = 1;
+    while half < rest.len() {
+        scalar::butterflies(rest, half);
+        half *= 2;
+    }
+    let mut half = BUTTERFLIES;
+    while half < vector.len() {
+        scalar::butterflies(vector, half);
+        half *= 2;
+    }
+    vector.iter_mut().for_each(|component| *component *= scale);
+}
+
 #[inline(always)]
 pub(crate) fn at_least<I: InstructionSet>(isa: I, scores: &CodeScores, bar: f32) -> u32 {
     isa.at_least(scores, bar)

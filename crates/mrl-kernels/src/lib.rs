@@ -219,6 +219,16 @@ pub fn at_least(scores: &CodeScores, bar: f32) -> u32 {
     chosen().at_least(scores, bar)
 }
 
+/// The Walsh-Hadamard transform in place, components in Hadamard's order, scaled so that lengths stay: it is its own
+/// inverse.
+///
+/// # Panics
+/// For a length that is no power of two.
+#[inline]
+pub fn walsh_hadamard(vector: &mut [f32]) {
+    chosen().walsh_hadamard(vector);
+}
+
 /// Tells the processor that `bytes` bytes from `start` on will be read soon. A hint: any address
 /// will do, nothing is read, and no result changes.
 #[inline]

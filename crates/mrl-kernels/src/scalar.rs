@@ -29,6 +29,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     all_finite,
     score_codes,
     at_least,
+    walsh_hadamard,
 };
 
 /// Both slices' dimensions as f64, which holds them, their differences and their products exactly.
@@ -150,6 +151,27 @@ pub(crate) fn at_least(scores: &CodeScores, bar: f32) -> u32 {
         mask |= u32::from(*score >= bar) << i;
     }
     mask
+}
+
+fn walsh_hadamard(vector: &mut [f32]) {
+    let mut half = 1;
+    while half < vector.len() {
+        butterflies(vector, half);
+        half *= 2;
+    }
+    let scale = 1.0 / (vector.len() as f32).sqrt();
+    vector.iter_mut().for_each(|component| *component *= scale);
+}
+
+/// Sums and differences of the components that lie `half` apart.
+#[inline(always)]
+pub(crate) fn butterflies(vector: &mut [f32], half: usize) {
+    for pair in vector.chunks_exact_mut(2 * half) {
+        let (left, right) = pair.split_at_mut(half);
+        for (a, b) in left.iter_mut().zip(right) {
+            (*a, *b) = (*a + *b, *a - *b);
+        }
+    }
 }
 
 /// A bfloat16 as it lies in memory: the upper half of a single.

@@ -345,6 +345,46 @@ proptest! {
         }
     }
 
+    /// Its definition: component j of the result is Σ of ± components i, minus where i and j share an odd number of
+    /// bits, over the root of their number. Small whole numbers are added without rounding.
+    #[test]
+    fn the_transform_is_hadamards(
+        (power, numbers) in (0u32..10).prop_flat_map(|power| {
+            (Just(power), prop::collection::vec(-100i16..100, 1 << power))
+        })
+    ) {
+        let scale = 1.0 / (f32::from(1u16 << power)).sqrt();
+        let sum = |j: usize| -> f32 {
+            let signed = numbers.iter().enumerate().map(|(i, x)| {
+                let x = i32::from(*x);
+                if (i & j).count_ones().is_multiple_of(2) { x } else { -x }
+            });
+            signed.sum::<i32>() as f32 * scale
+        };
+        let expected: Vec<f32> = (0..numbers.len()).map(sum).collect();
+        for set in available() {
+            let mut vector: Vec<f32> = numbers.iter().map(|x| f32::from(*x)).collect();
+            set.walsh_hadamard(&mut vector);
+            prop_assert_eq!(&vector, &expected, "{}", set.name());
+        }
+    }
+
+    /// Every set rounds alike: what is stored must not depend on the machine.
+    #[test]
+    fn the_transform_agrees_bit_for_bit(
+        numbers in prop::collection::vec(-1f32..1.0, 512), power in 0u32..10
+    ) {
+        let transformed = |set: &Kernels| -> Vec<u32> {
+            let mut vector = numbers[..1 << power].to_vec();
+            set.walsh_hadamard(&mut vector);
+            vector.iter().map(|x| x.to_bits()).collect()
+        };
+        let sets = available();
+        let scalar = transformed(sets[sets.len() - 1]);
+        for set in sets {
+            prop_assert_eq!(transformed(set), scalar.clone(), "{}", set.name());
+        }
+    }
 }
 
 #[test]

@@ -103,6 +103,7 @@ macro_rules! define_set {
                 at_least: entry!(
                     $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32
                 ),
+        walsh_hadamard: entry!($set, $features, walsh_hadamard(vector: &mut [f32]) -> ()),
             }
         };
     };
