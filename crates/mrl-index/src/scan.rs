@@ -129,8 +129,10 @@ mod tuning {
     /// With such a share of a longer query's squared length in layer 0 that comes between the summaries, which choose
     /// so many times more blocks then, and the codes of the best of these.
     pub const LEADING_ENOUGH: f32 = 0.4;
-    pub const LOOKED_AT: usize = 8;
-    pub const LEAST_SCORED_BY_LAYER_0: usize = 2560;
+    pub const LOOKED_AT: usize = 4;
+    /// Of the rows that would be scored without it: it chooses better than summaries do.
+    pub const SHARE_SCORED_BY_LAYER_0: f64 = 0.6;
+    pub const LEAST_SCORED_BY_LAYER_0: usize = 1280;
     /// Of so many rows that were scored, those that go on.
     pub fn rows_finished(scored: u64, part: f64) -> usize {
         ((scored as f64 * part / 32.0) as usize).max(400)
@@ -361,12 +363,15 @@ impl Scan {
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
         let leading = self.query.leading_share();
-        let share = match self.query.is_leading() {
-            true => tuning::SHARE_SCORED_OF_LAYER_0,
-            false => tuning::share_scored(part, leading),
-        };
         let by_layer_0 =
             !everything && !self.query.is_leading() && leading >= tuning::LEADING_ENOUGH;
+        let share = match self.query.is_leading() {
+            true => tuning::SHARE_SCORED_OF_LAYER_0,
+            false if by_layer_0 => {
+                tuning::share_scored(part, leading) * tuning::SHARE_SCORED_BY_LAYER_0
+            }
+            false => tuning::share_scored(part, leading),
+        };
         let former = self.probed.len();
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
