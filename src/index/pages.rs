@@ -257,6 +257,8 @@ impl PageStore for BufferStore {
 
     fn expect(&self, block: Block, offset: usize, bytes: usize) {
         if let Some(page) = self.recent.expect(block) {
+            // The page's header and its tag are looked at first.
+            mrl_kernels::prefetch(page, 1);
             mrl_kernels::prefetch(page.wrapping_add(HEADER_BYTES + offset), bytes);
         }
     }

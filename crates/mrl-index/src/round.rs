@@ -23,6 +23,9 @@ use crate::store::{PageStore, Steps};
 const NOTHING: f32 = f32::NEG_INFINITY;
 /// Blocks that are asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 3;
+/// Blocks whose pages are looked up at once, ahead of their turn: to find out where a page lies takes the processor long,
+/// and it can do so for several at a time only if they are asked for one right after another.
+const PAGES_AT_ONCE: usize = 16;
 /// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
 const FIRST_BYTES: usize = 512;
 
@@ -235,7 +238,7 @@ impl Round {
         }
         let leading = shape.row.leading_end();
         for (i, place) in looked_at.iter().enumerate() {
-            self.expect(store, shape, looked_at.get(i + BLOCKS_AHEAD), leading);
+            self.expect_ahead(store, shape, &looked_at, i, leading);
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             self.with_rows(store, directory, (block, leading), &mut held, |rows| {
@@ -285,7 +288,7 @@ impl Round {
         };
         let (mut rows, mut held) = (0, Held::default());
         for (i, place) in self.chosen.iter().enumerate() {
-            self.expect(store, shape, self.chosen.get(i + BLOCKS_AHEAD), expected);
+            self.expect_ahead(store, shape, &self.chosen, i, expected);
             let block = self.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
@@ -311,6 +314,25 @@ impl Round {
         }
         (self.tids, self.scales) = (tids, scales);
         Ok(rows)
+    }
+
+    /// Asks for the memory of the blocks that come after the i-th of some, given by their places among the round's, of so
+    /// many bytes each.
+    fn expect_ahead<S: PageStore>(
+        &self,
+        store: &S,
+        shape: &Shape,
+        places: &[usize],
+        i: usize,
+        bytes: usize,
+    ) {
+        if i.is_multiple_of(PAGES_AT_ONCE) {
+            let first = if i == 0 { 0 } else { i + PAGES_AT_ONCE };
+            for place in places.iter().take(i + 2 * PAGES_AT_ONCE).skip(first) {
+                self.expect(store, shape, Some(place), 1);
+            }
+        }
+        self.expect(store, shape, places.get(i + BLOCKS_AHEAD), bytes);
     }
 
     /// Asks for the memory of so many bytes of a block, of a place among the round's.
