@@ -72,6 +72,10 @@ test-sql: server demo-model ## regression tests: tests/sql against tests/expecte
 test-clients: server demo-model build/venv/requirements ## tests through real clients, and the README's SQL
 	$(STEP) "Client tests" tests/run-clients
 
+.PHONY: test-replicated
+test-replicated: server demo-model build/venv/requirements ## the tests of SQL and clients once more, on a primary with a standby and checked log
+	$(STEP) "Tests on a primary with a standby" $(PYTHON) tests/replicated.py
+
 .PHONY: torture
 torture: server demo-model build/venv/requirements ## kill -9 of a cluster under writers, CYCLES times (200)
 	$(STEP) "Killing a cluster under writers" env CYCLES=$(or $(CYCLES),200) tests/run-clients -k killed_under_writers

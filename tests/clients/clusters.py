@@ -34,9 +34,9 @@ class Cluster:
         self.data = Path(self.environment["PGDATA"])
         self.log = Path(self.environment["PGMRL_LOG"])
 
-    def connect(self, **options):
+    def connect(self, database="postgres", **options):
         where = {"host": self.environment["PGHOST"], "port": self.environment["PGPORT"], "user": "postgres"}
-        return psycopg.connect(dbname="postgres", autocommit=True, **where, **options)
+        return psycopg.connect(dbname=database, autocommit=True, **where, **options)
 
     def control(self, *arguments):
         subprocess.run([CLUSTER, "ctl", self.name, *arguments], check=True, stdout=subprocess.DEVNULL)
@@ -98,14 +98,14 @@ class Standby:
         command = as_server_user(binaries / "pg_ctl", "-D", self.data, "-w", *arguments)
         subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
 
-    def connect(self, **options):
+    def connect(self, database="postgres", **options):
         return psycopg.connect(
-            host=self.host, port=self.PORT, user="postgres", dbname="postgres", autocommit=True, **options
+            host=self.host, port=self.PORT, user="postgres", dbname=database, autocommit=True, **options
         )
 
-    def wait_for(self, position):
+    def wait_for(self, position, seconds=120):
         """Until the primary's log has been replayed up to there."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + seconds
         with self.connect() as connection:
             ask = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
             while not connection.execute(ask, (position,)).fetchone()[0]:

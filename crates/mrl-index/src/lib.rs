@@ -20,8 +20,8 @@
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
-//! | [`insert`], [`references`], [`split`], `cut`, [`chain`] | one row more, and what follows when a list is full |
-//! | [`query`], `probed`, `round`, `queue`, `order`, [`scan`] | the nearest rows, one after another |
+//! | [`insert`], [`references`], [`split`], `cut`, [`vectors`], [`chain`] | one row more, and what follows when a list is full |
+//! | [`query`], `probed`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -64,3 +64,4 @@ pub mod workers;
 mod order;
 mod random;
 pub mod rotation;
+mod tuning;
