@@ -41,7 +41,8 @@ def compare(primary, standby):
     for name in names:
         with primary.connect(database=name) as ours, standby.connect(database=name) as theirs:
             for index, path in ours.execute(INDEXES).fetchall():
-                read = "SELECT md5(pg_read_binary_file(%s))"
+                # Pages that were added and never used are not in the log.
+                read = "SELECT md5(rtrim(pg_read_binary_file(%s), '\\x00'))"
                 assert ours.execute(read, (path,)).fetchone() == theirs.execute(read, (path,)).fetchone(), (name, index)
                 assert theirs.execute("SELECT * FROM mrl_index_check(%s, true)", (index,)).fetchall() == [], (name, index)
                 compared += 1

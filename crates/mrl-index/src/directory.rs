@@ -1,12 +1,18 @@
 //! The lists of an index: a copy that a session keeps between statements, and how it is brought up
 //! to date.
 
+use std::cell::OnceCell;
+
 use half::f16;
 use mrl_kernels as kernels;
+use mrl_memory::OutOfMemory;
 
 use crate::encode::{Encoder, coarse_of, widened};
 use crate::meta::{self, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, State};
+use crate::order;
 use crate::page::{ListId, damaged};
+use crate::query::Query;
+use crate::records::{LANES, Records};
 use crate::store::PageStore;
 
 /// A copy of the directory.
@@ -20,6 +26,8 @@ pub struct Directory {
     live: Vec<ListId>,
     /// What is taken off a list's inner product: half its squared length where distances are compared.
     bias: Vec<f32>,
+    /// Of all of them the codes of what they are chosen by, made when a scan first asks.
+    codes: OnceCell<Vec<u8>>,
 }
 
 impl Directory {
@@ -52,7 +60,8 @@ impl Directory {
     }
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {
-        Self { meta, encoder, entries: vec![], coarse: vec![], live: vec![], bias: vec![] }
+        let codes = OnceCell::new();
+        Self { meta, encoder, entries: vec![], coarse: vec![], live: vec![], bias: vec![], codes }
     }
 
     /// Reads the entries, and the frames of lists that the former copy does not have.
@@ -144,10 +153,77 @@ impl Directory {
     /// The `count` live lists nearest to the coarse form of a vector, or of a query, which may have
     /// fewer dimensions; the nearest first. (The memory for as many lists as there can be is in the reserve.)
     pub fn ranked(&self, coarse: &[f16], count: usize) -> Vec<(f32, ListId)> {
+        self.ranked_of(0..self.live.len(), coarse, count)
+    }
+
+    /// The same where there are many lists more: only those are compared that by their codes are likely to be near.
+    pub(crate) fn ranked_by_codes(
+        &self,
+        query: &Query,
+        coarse: &[f16],
+        count: usize,
+    ) -> Result<Vec<(f32, ListId)>, OutOfMemory> {
+        /// So many times `count` are compared.
+        const COMPARED: usize = 2;
+        /// Below that many lists codes save nothing.
+        const LEAST_SAVED: usize = 128;
+        let (compared, lists) = (count.saturating_mul(COMPARED), self.live.len());
+        if compared.saturating_add(LEAST_SAVED) > lists {
+            return Ok(self.ranked(coarse, count));
+        }
+        let codes = match self.codes.get() {
+            Some(codes) => codes,
+            None => {
+                let codes = self.encode_lists()?;
+                self.codes.get_or_init(|| codes)
+            }
+        };
+        let (mut scores, mut keys) = (Vec::new(), Vec::new());
+        mrl_memory::reserve(&mut scores, lists.next_multiple_of(LANES))?;
+        let form = &self.encoder.shape.row;
+        for records in codes.chunks_exact(LANES * form.bytes) {
+            let records = Records::new(records, form);
+            let mut some = [0.0; LANES];
+            let inverse_lengths = query.inverse_lengths(records);
+            query.score_rows(records, &[0.0; LANES], &inverse_lengths, usize::MAX, &mut some);
+            scores.extend(some);
+        }
+        scores.truncate(lists);
+        let bar = order::bar(&scores, compared, &mut keys)?;
+        let near = scores.iter().enumerate().filter(|(_, score)| **score >= bar);
+        Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
+    }
+
+    /// What lists are chosen by as codes, 32 lists side by side, against zeros.
+    fn encode_lists(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let (form, width) = (&self.encoder.shape.row, self.meta.coarse_dimensions);
+        let bytes = LANES * form.bytes;
+        let mut codes: Vec<u8> = Vec::new();
+        let all = self.live.len().div_ceil(LANES) * bytes;
+        mrl_memory::reserve(&mut codes, all)?;
+        codes.resize(all, 0);
+        let zeros = vec![f16::ZERO; self.meta.dimensions];
+        let mut whole = zeros.clone();
+        for (i, coarse) in self.coarse.chunks_exact(width).enumerate() {
+            whole[..width].copy_from_slice(coarse);
+            let record = self.encoder.row(&whole, &zeros).record;
+            form.store(&mut codes[i / LANES * bytes..][..bytes], (i % LANES, LANES), &record);
+        }
+        mrl_memory::check()?;
+        Ok(codes)
+    }
+
+    /// Of the lists at some places among those that are live.
+    fn ranked_of(
+        &self,
+        places: impl Iterator<Item = usize>,
+        coarse: &[f16],
+        count: usize,
+    ) -> Vec<(f32, ListId)> {
         let width = self.meta.coarse_dimensions;
         let used = coarse.len().min(width);
         let mut scored: Vec<(f32, ListId)> = Vec::with_capacity(self.live.len());
-        for (i, list) in self.live.iter().enumerate() {
+        for i in places {
             let centre = &self.coarse[i * width..][..used];
             let product = kernels::dot(centre, &coarse[..used]);
             let score = if used == width {
@@ -157,7 +233,7 @@ impl Directory {
                 let squared = kernels::squared_norm(centre);
                 if squared > 0.0 { product / squared.sqrt() } else { 0.0 }
             };
-            scored.push((score, *list));
+            scored.push((score, self.live[i]));
         }
         let by_score =
             |a: &(f32, ListId), b: &(f32, ListId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
@@ -167,5 +243,61 @@ impl Directory {
         }
         scored.sort_unstable_by(by_score);
         scored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Plan;
+    use crate::encode::narrowed;
+    use crate::random::Random;
+
+    /// Codes leave out hardly any of the lists that are the nearest.
+    #[test]
+    fn codes_tell_which_lists_are_near() {
+        const LISTS: usize = 1000;
+        for metric in [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean] {
+            let (build, seed, dimensions, coarse_dimensions) = (1, 2, 192, 128);
+            let plan = Plan { build, seed, dimensions, coarse_dimensions, metric, copies: false };
+            let meta = plan.meta();
+            let mut directory = Directory::empty(meta.clone(), Encoder::new(&meta));
+            let mut random = Random::new(4);
+            let mut draw = || -> Vec<f32> {
+                let uniform = |_| (random.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
+                (0..dimensions).map(uniform).collect()
+            };
+            for list in 0..LISTS {
+                let coarse = coarse_of(&draw()[..coarse_dimensions], metric);
+                directory.bias.push(match metric {
+                    Metric::Euclidean => kernels::squared_norm(&coarse) / 2.0,
+                    _ => 0.0,
+                });
+                directory.coarse.extend(coarse);
+                directory.live.push(FIRST_LIST + list as ListId);
+            }
+            for asked in [dimensions, 100, 40] {
+                if metric == Metric::Euclidean && asked < dimensions {
+                    continue;
+                }
+                let mut found = 0;
+                for near_to in 0..50 {
+                    let centre = directory.coarse[near_to * coarse_dimensions..].iter();
+                    let centre = centre.take(coarse_dimensions).map(|x| x.to_f32());
+                    let mut vector = draw();
+                    vector.iter_mut().zip(centre).for_each(|(x, c)| *x = 0.1 * *x + c);
+                    let vector = narrowed(&vector[..asked]);
+                    let query = Query::new(&directory.encoder, &vector);
+                    let coarse = directory.encoder.coarse(&vector);
+                    let near = directory.ranked_by_codes(&query, &coarse, 30).unwrap();
+                    let exact = directory.ranked(&coarse, 30);
+                    assert_eq!(near.len(), exact.len());
+                    assert!(near.is_sorted_by(|a, b| a.0 >= b.0));
+                    assert_eq!(near[0], exact[0]);
+                    found += exact[..10].iter().filter(|list| near.contains(list)).count();
+                }
+                assert!(found >= 450, "{metric:?}, {asked}: {found} of 500");
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`] | an index of many vectors at once |
 //! | [`insert`], [`references`], [`split`], `cut`, [`vectors`], [`chain`] | one row more, and what follows when a list is full |
-//! | [`query`], `probed`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
+//! | [`query`], `ranking`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`] | threads |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -48,11 +48,13 @@ pub mod page;
 mod probed;
 pub mod query;
 mod queue;
+mod ranking;
 pub mod records;
 pub mod references;
 mod round;
 pub mod rows;
 pub mod scan;
+mod seen;
 pub mod shape;
 pub mod split;
 pub mod store;

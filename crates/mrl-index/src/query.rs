@@ -37,9 +37,10 @@ pub const UNKNOWN: f32 = f32::MAX;
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
-    /// For rows' codes of layer 0.
+    /// For codes of two bits of layer 0: rows', and means' where they have two.
     leading: Tables,
-    /// For codes of one bit of each layer that the query reads: rows' of later layers, means' of all.
+    means_have_two_bits: bool,
+    /// For codes of one bit of each layer that the query reads.
     tables: Vec<Tables>,
     /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
     squared_errors: Vec<f32>,
@@ -84,6 +85,7 @@ impl Query {
             tables: (0..=last).map(one_bit).collect(),
             squared_errors: (0..=last).map(squared_error).collect(),
             leading: Tables::two_bits(&leading),
+            means_have_two_bits: encoder.shape.bits_of_means(0) == 2,
             scale,
             length: squared.sqrt(),
             leading_share: (leading_length.powi(2) / squared.max(f32::MIN_POSITIVE)).min(1.0),
@@ -100,22 +102,34 @@ impl Query {
         }
     }
 
-    /// About the score of the best row of each of some blocks; `base` is the share of their list's own frame.
+    /// About the score of the best row of each of some blocks, and by how much it is thought to lie above that of their
+    /// mean; `base` is the share of their list's own frame.
     #[inline]
-    pub fn score_summaries(&self, summaries: Summaries, base: f32, scores: &mut [f32; LANES]) {
+    pub fn score_summaries(
+        &self,
+        summaries: Summaries,
+        base: f32,
+        scores: &mut [f32; LANES],
+        reaches: &mut [f32; LANES],
+    ) {
         /// How far the best row lies from the mean in the query's direction, in spreads: of rows that differ in many
         /// dimensions those that are searched for do so in the query's more than in others.
         const REACH: f32 = 0.4;
         self.score_means(summaries.records, base, scores);
-        let inverse_lengths = self.inverse_lengths(summaries.records);
         let (spreads, squared) = (summaries.spreads(), self.length * self.length);
-        for ((score, spread), inverse) in scores.iter_mut().zip(spreads).zip(&inverse_lengths) {
+        let terms = summaries.records.terms();
+        for (((score, reach), spread), term) in
+            scores.iter_mut().zip(reaches).zip(spreads).zip(terms)
+        {
             let direction = match self.metric {
                 // The way from the mean to the query is what counts.
                 Metric::Euclidean => (squared - 2.0 * *score).max(0.0).sqrt(),
-                _ => self.length * inverse,
+                // Of the spread a prefix has the share that it has of the length, by which its score is divided.
+                _ if self.divides() => self.length / wide(*term).abs().max(f32::MIN_POSITIVE),
+                _ => self.length,
             };
-            *score += REACH * wide(*spread) * direction;
+            *reach = REACH * wide(*spread) * direction;
+            *score += *reach;
         }
     }
 
@@ -123,7 +137,9 @@ impl Query {
     #[inline]
     pub fn score_means(&self, means: Records, base: f32, scores: &mut [f32; LANES]) {
         *scores = [base; LANES];
-        for (layer, tables) in self.tables.iter().enumerate() {
+        let leading = if self.means_have_two_bits { &self.leading } else { &self.tables[0] };
+        leading.score(means.codes(0), means.scales(0), scores);
+        for (layer, tables) in self.tables.iter().enumerate().skip(1) {
             tables.score(means.codes(layer), means.scales(layer), scores);
         }
         self.to_scores(means, &self.inverse_lengths(means), scores);

@@ -1,81 +1,59 @@
 //! One round of a scan: of every block of the probed lists the summary is scored; of the best blocks (the
 //! funnel) all rows' codes are, and of these the best rows go on to their exact distances.
 //!
-//! Depends on pages and the query; [`crate::scan`] decides which lists and how many blocks and rows.
+//! How many blocks are looked into depends on what is found: first a few of the best are, and then those that may
+//! have rows among the best of these.
+//!
+//! Depends on pages and the query; [`crate::scan`] decides which lists, and about how many blocks and rows.
 
 use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::group::Group;
 use crate::order::{NO_BAR, bar};
-use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::page::ListId;
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
-use crate::references::read_references;
-use crate::rows::{self, Rows};
+use crate::rows;
+use crate::seen::{Held, Seen, block_number, bytes_of};
 use crate::shape::{Shape, TID_BYTES};
-use crate::store::{PageStore, Steps};
+use crate::store::PageStore;
 
-/// The score of a row that is not there, or has gone on before: less than any bar.
+/// The score of a row that is not there, or has gone on before, or of a block that is given up: less than any bar.
 const NOTHING: f32 = f32::NEG_INFINITY;
-/// Blocks that are asked for ahead of their turn.
-const BLOCKS_AHEAD: usize = 3;
-/// Blocks whose pages are looked up at once, ahead of their turn: to find out where a page lies takes the processor long,
-/// and it can do so for several at a time only if they are asked for one right after another.
-const PAGES_AT_ONCE: usize = 16;
 /// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
 const FIRST_BYTES: usize = 512;
 
-/// A group that the round has seen.
+/// Which blocks are looked into.
 #[derive(Debug, Clone, Copy)]
-struct SeenGroup {
-    list: ListId,
-    /// The list's place among those probed.
-    probed: usize,
-    ordinal: usize,
-    /// Its row pages, then copy pages, from here on among the round's pointers.
-    pointers: usize,
-    /// The shares of its frames in scores from here on among the round's, and how many there are.
-    bases: usize,
-    frames: usize,
+pub(crate) struct Choice {
+    /// The best ones, which have about so many rows.
+    pub first: usize,
+    /// Then the next best,
+    /// whose scores are less by at most so many reaches than what
+    pub margin: f32,
+    /// so many of the best rows, or of the blocks by their best rows, have that were found in the first;
+    pub best: usize,
+    /// as long as all have at most about so many rows.
+    pub most: usize,
 }
 
-/// A block that the round has seen.
-#[derive(Debug, Clone, Copy)]
-struct SeenBlock {
-    group: u32,
-    index: u32,
-    /// The rows that are there and have not gone on.
-    rows: u32,
-    referenced: u32,
-}
-
-/// Where a block's bytes are: on the row page that was read last, or, from two pages, copied.
-struct Held<'s, S: PageStore + 's> {
-    page: Option<(Block, S::Page<'s>)>,
-    copy: Vec<u8>,
-}
-
-impl<S: PageStore> Default for Held<'_, S> {
-    fn default() -> Self {
-        Self { page: None, copy: Vec::new() }
+impl Choice {
+    /// The best ones, which have about so many rows, whatever is found in them.
+    pub fn of(rows: usize) -> Self {
+        Self { first: rows, margin: 0.0, best: 0, most: rows }
     }
 }
 
-/// The blocks of a round, in the order in which they were seen. One after another uses the same memory.
+/// The blocks of a round, and what is known of their rows. One round after another uses the same memory.
 #[derive(Default)]
 pub(crate) struct Round {
-    /// The scores of their summaries.
-    summaries: Vec<f32>,
-    blocks: Vec<SeenBlock>,
-    rows: usize,
-    groups: Vec<SeenGroup>,
-    pointers: Vec<Block>,
-    bases: Vec<f32>,
-    /// The blocks that were chosen: their places among the round's.
+    seen: Seen,
+    /// Places of blocks that are looked into next.
+    next: Vec<usize>,
+    /// The blocks whose rows are scored: their places among those seen.
     chosen: Vec<usize>,
     /// Of each of them: its rows' scores.
     scores: Vec<[f32; ROWS]>,
@@ -87,8 +65,6 @@ pub(crate) struct Round {
     scales: Vec<CodeScales>,
     /// Of each row that goes on, the square of its error's deviation.
     squared_errors: Vec<f32>,
-    /// Room for summaries that do not lie side by side as the kernels have them.
-    room: Vec<u8>,
     /// Room for scores in order.
     keys: Vec<i32>,
 }
@@ -96,12 +72,7 @@ pub(crate) struct Round {
 impl Round {
     /// Begins anew, in the memory that it has.
     pub fn clear(&mut self) {
-        self.rows = 0;
-        self.summaries.clear();
-        self.blocks.clear();
-        self.groups.clear();
-        self.pointers.clear();
-        self.bases.clear();
+        self.seen.clear();
         self.chosen.clear();
         self.scores.clear();
         self.inverse_lengths.clear();
@@ -111,16 +82,13 @@ impl Round {
 
     /// About how many bytes it has.
     pub fn bytes(&self) -> usize {
-        fn of<T>(vector: &Vec<T>) -> usize {
-            vector.capacity() * size_of::<T>()
-        }
-        let seen = of(&self.summaries) + of(&self.blocks) + of(&self.groups) + of(&self.pointers);
-        let scored = of(&self.scores) + of(&self.inverse_lengths) + of(&self.tids);
-        seen + scored + of(&self.scales) + of(&self.chosen) + of(&self.squared_errors)
+        let scored =
+            bytes_of(&self.scores) + bytes_of(&self.inverse_lengths) + bytes_of(&self.tids);
+        let rows = bytes_of(&self.scales) + bytes_of(&self.squared_errors) + bytes_of(&self.keys);
+        self.seen.bytes() + bytes_of(&self.next) + bytes_of(&self.chosen) + scored + rows
     }
 
-    /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the
-    /// list that comes next.
+    /// See [`Seen::look_into`].
     #[allow(clippy::too_many_arguments)]
     pub fn look_into<S: PageStore>(
         &mut self,
@@ -128,173 +96,150 @@ impl Round {
         directory: &Directory,
         query: &Query,
         known: &mut Known,
-        (place, probed): (usize, &mut Probed),
+        list: (usize, &mut Probed),
         summarised: bool,
         following: Option<ListId>,
     ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
-        let list = probed.list;
-        let head = directory.entries[list as usize].head;
-        let own = known.base(store, directory, query, list)?;
-        probed.left = 0;
-        let mut block = head;
-        let mut steps = Steps::default();
-        if let Some(following) = following {
-            directory.expect(store, following);
-        }
-        while block != NONE {
-            steps.step(store, block)?;
-            let mut body = store.read(block)?;
-            let mut group = Group::new(&body, block, list, shape)?;
-            if block == head && group.references() != NONE && !known.references.contains_key(&list)
-            {
-                // References first: vacuum may put one in its row's place, and never the reverse.
-                let newest = group.references();
-                drop(body);
-                let mut references = read_references(store, list, newest)?;
-                references.sort_unstable();
-                mrl_memory::insert(&mut known.references, list, references)?;
-                body = store.read(block)?;
-                group = Group::new(&body, block, list, shape)?;
-            }
-            let seen = SeenGroup {
-                list,
-                probed: place,
-                ordinal: group.ordinal(),
-                pointers: self.pointers.len(),
-                bases: self.bases.len(),
-                frames: group.frames().iter().take_while(|frame| **frame != 0).count(),
-            };
-            for frame in &group.frames()[..seen.frames] {
-                let base = match *frame {
-                    frame if frame == list => own,
-                    frame => known.base(store, directory, query, frame)?,
-                };
-                mrl_memory::push(&mut self.bases, base)?;
-            }
-            mrl_memory::reserve(&mut self.summaries, group.blocks())?;
-            mrl_memory::reserve(&mut self.blocks, group.blocks())?;
-            for number in 0..group.summaries_count() {
-                let summaries = group.summaries(number, &mut self.room);
-                let mut scores = [UNKNOWN; ROWS];
-                if summarised {
-                    query.score_summaries(summaries, own, &mut scores);
-                }
-                let first = number * shape.summary_lanes;
-                let lanes = shape.summary_lanes.min(group.blocks() - first);
-                for (lane, score) in scores[..lanes].iter().enumerate() {
-                    let gone = probed.gone(block_number(seen.ordinal, first + lane, shape));
-                    let rows = summaries.live(lane) & !gone;
-                    if rows == 0 {
-                        continue;
-                    }
-                    // Damage may have made it no number: nothing is known of such a block, so it is looked into.
-                    self.summaries.push(if *score > NO_BAR { *score } else { UNKNOWN });
-                    probed.left += rows.count_ones() as usize;
-                    self.blocks.push(SeenBlock {
-                        group: self.groups.len() as u32,
-                        index: (first + lane) as u32,
-                        rows,
-                        referenced: summaries.referenced(lane),
-                    });
-                }
-            }
-            mrl_memory::push(&mut self.groups, seen)?;
-            mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
-            self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
-            self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
-            block = page::next(&body);
-        }
-        self.rows += probed.left;
-        Ok(())
+        self.seen.look_into(store, directory, query, known, list, summarised, following)
     }
 
     /// How many rows the blocks have that were seen, but for those that have gone on.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.seen.rows()
     }
 
-    /// Of the blocks with the best summaries, which have about `most` rows, exchanges the scores of these for those
-    /// of the best row of each by layer 0, and gives up the others: where the leading dimensions hold most of a
-    /// vector, they tell more.
+    /// Of the chosen blocks exchanges the scores for those of the best row of each by layer 0, and gives up the
+    /// others: where the leading dimensions hold most of a vector, they tell more.
     pub fn look_at_layer_0<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
-        most: usize,
+        choice: Choice,
     ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
-        let most = self.blocks_of(most);
-        let bar = bar(&self.summaries, most, &mut self.keys)?;
-        let (mut looked_at, mut held) = (Vec::new(), Held::default());
-        mrl_memory::reserve(&mut looked_at, self.blocks.len())?;
-        for (place, score) in self.summaries.iter_mut().enumerate() {
-            if *score >= bar {
-                looked_at.push(place);
-            } else {
-                *score = NOTHING;
-            }
+        let mut found = mrl_memory::filled(NOTHING, self.seen.blocks.len())?;
+        let first = self.choose_first(choice)?;
+        self.look_at(store, directory, query, &mut found)?;
+        if self.choose_further(choice, first, &found)? {
+            self.look_at(store, directory, query, &mut found)?;
         }
+        self.seen.scores = found;
+        Ok(())
+    }
+
+    /// Scores the rows of the blocks that come next by layer 0; `found` takes the best of each.
+    fn look_at<S: PageStore>(
+        &mut self,
+        store: &S,
+        directory: &Directory,
+        query: &Query,
+        found: &mut [f32],
+    ) -> Result<(), S::Error> {
+        let (shape, seen) = (&directory.encoder.shape, &self.seen);
         let leading = shape.row.leading_end();
-        for (i, place) in looked_at.iter().enumerate() {
-            self.expect_ahead(store, shape, &looked_at, i, leading);
-            let block = self.blocks[*place];
+        let mut held = Held::default();
+        for (i, place) in self.next.iter().enumerate() {
+            seen.expect_ahead(store, shape, &self.next, i, leading);
+            let block = seen.blocks[*place];
             let mut scores = [NOTHING; ROWS];
-            self.with_rows(store, directory, (block, leading), &mut held, |rows| {
-                let (bases, rows) = (self.bases(block, rows), rows.records);
+            seen.with_rows(store, directory, (block, leading), &mut held, |rows| {
+                let (bases, rows) = (seen.bases(block, rows), rows.records);
                 query.score_rows(rows, &bases, &query.inverse_lengths(rows), 1, &mut scores);
             })?;
             let best = greatest(&only(block.rows, scores));
             // Damage may have made all of them no numbers.
-            self.summaries[*place] = if best > NO_BAR { best } else { UNKNOWN };
+            found[*place] = if best > NO_BAR { best } else { UNKNOWN };
         }
         Ok(())
     }
 
-    /// How many of the blocks have so many rows.
-    fn blocks_of(&self, rows: usize) -> usize {
-        let blocks = rows as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
-        blocks.min(usize::MAX as u128) as usize
-    }
-
-    /// Scores about `most` rows, those of the blocks with the best summaries; returns how many.
+    /// Scores the rows of the chosen blocks; returns how many.
     pub fn score_blocks<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
-        most: usize,
+        choice: Choice,
     ) -> Result<u64, S::Error> {
-        let most = self.blocks_of(most);
-        let bar = bar(&self.summaries, most, &mut self.keys)?;
-        let is_chosen = |score: &&f32| **score >= bar;
-        let chosen = self.summaries.iter().filter(is_chosen).count();
-        mrl_memory::reserve(&mut self.chosen, chosen)?;
-        let places = self.summaries.iter().enumerate();
-        self.chosen.extend(places.filter(|(_, score)| is_chosen(score)).map(|(place, _)| place));
+        let first = self.choose_first(choice)?;
+        let mut scored = self.score(store, directory, query)?;
+        let found = std::mem::take(&mut self.scores);
+        let further = self.choose_further(choice, first, found.as_flattened());
+        self.scores = found;
+        if further? {
+            scored += self.score(store, directory, query)?;
+        }
+        Ok(scored)
+    }
+
+    /// The first of the blocks come next; returns the bar that they have passed.
+    fn choose_first(&mut self, choice: Choice) -> Result<f32, OutOfMemory> {
+        let first = bar(&self.seen.scores, self.seen.blocks_of(choice.first), &mut self.keys)?;
+        self.choose(first, f32::INFINITY)?;
+        Ok(first)
+    }
+
+    /// Those come next that have not passed the first bar and may have rows among the best of what was `found`;
+    /// whether there are any.
+    fn choose_further(
+        &mut self,
+        choice: Choice,
+        first: f32,
+        found: &[f32],
+    ) -> Result<bool, OutOfMemory> {
+        if choice.most <= choice.first || first == NO_BAR {
+            return Ok(false);
+        }
+        let most = bar(&self.seen.scores, self.seen.blocks_of(choice.most), &mut self.keys)?;
+        let best = bar(found, choice.best, &mut self.keys)?;
+        // Of rows of which nothing is known nothing follows.
+        let best = if best == UNKNOWN { NO_BAR } else { best };
+        let further = most.max(best - choice.margin * self.seen.reach());
+        self.choose(further, first)?;
+        Ok(!self.next.is_empty())
+    }
+
+    /// The blocks with these scores, from the least on and below another, come next.
+    fn choose(&mut self, least: f32, below: f32) -> Result<(), OutOfMemory> {
+        let is_chosen = |score: &&f32| **score >= least && **score < below;
+        let chosen = self.seen.scores.iter().filter(is_chosen).count();
+        self.next.clear();
+        mrl_memory::reserve(&mut self.next, chosen)?;
+        let places = self.seen.scores.iter().enumerate();
+        self.next.extend(places.filter(|(_, score)| is_chosen(score)).map(|(place, _)| place));
+        Ok(())
+    }
+
+    /// Scores the rows of the blocks that come next; returns how many.
+    fn score<S: PageStore>(
+        &mut self,
+        store: &S,
+        directory: &Directory,
+        query: &Query,
+    ) -> Result<u64, S::Error> {
+        let chosen = self.next.len();
+        mrl_memory::extend(&mut self.chosen, &self.next)?;
         mrl_memory::reserve(&mut self.scores, chosen)?;
         if query.divides() {
             mrl_memory::reserve(&mut self.inverse_lengths, chosen)?;
         }
-        let mut tids = std::mem::take(&mut self.tids);
-        let mut scales = std::mem::take(&mut self.scales);
-        mrl_memory::reserve(&mut tids, chosen * TID_BYTES * ROWS)?;
-        mrl_memory::reserve(&mut scales, chosen * query.layers())?;
-        let shape = &directory.encoder.shape;
+        mrl_memory::reserve(&mut self.tids, chosen * TID_BYTES * ROWS)?;
+        mrl_memory::reserve(&mut self.scales, chosen * query.layers())?;
+        let (shape, seen) = (&directory.encoder.shape, &self.seen);
+        let (tids, scales) = (&mut self.tids, &mut self.scales);
         let (needed, expected) = match query.is_leading() {
             true => (shape.row.leading_end(), shape.row.leading_end()),
             false => (shape.block_bytes, FIRST_BYTES),
         };
-        let (mut rows, mut held) = (0, Held::default());
-        for (i, place) in self.chosen.iter().enumerate() {
-            self.expect_ahead(store, shape, &self.chosen, i, expected);
-            let block = self.blocks[*place];
+        let (mut scored, mut held) = (0, Held::default());
+        for (i, place) in self.next.iter().enumerate() {
+            seen.expect_ahead(store, shape, &self.next, i, expected);
+            let block = seen.blocks[*place];
             let mut scores = [NOTHING; ROWS];
             let mut inverse_lengths = [1.0; ROWS];
-            self.with_rows(store, directory, (block, needed), &mut held, |rows| {
+            seen.with_rows(store, directory, (block, needed), &mut held, |rows| {
                 inverse_lengths = query.inverse_lengths(rows.records);
-                let bases = self.bases(block, rows);
+                let bases = seen.bases(block, rows);
                 query.score_rows(rows.records, &bases, &inverse_lengths, usize::MAX, &mut scores);
                 tids.extend_from_slice(rows.tids());
                 scales.extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
@@ -306,94 +251,13 @@ impl Round {
                 odd &= odd - 1;
             }
             scores = only(block.rows, scores);
-            rows += u64::from(block.rows.count_ones());
+            scored += u64::from(block.rows.count_ones());
             self.scores.push(scores);
             if query.divides() {
                 self.inverse_lengths.push(inverse_lengths);
             }
         }
-        (self.tids, self.scales) = (tids, scales);
-        Ok(rows)
-    }
-
-    /// Asks for the memory of the blocks that come after the i-th of some, given by their places among the round's, of so
-    /// many bytes each.
-    fn expect_ahead<S: PageStore>(
-        &self,
-        store: &S,
-        shape: &Shape,
-        places: &[usize],
-        i: usize,
-        bytes: usize,
-    ) {
-        if i.is_multiple_of(PAGES_AT_ONCE) {
-            let first = if i == 0 { 0 } else { i + PAGES_AT_ONCE };
-            for place in places.iter().take(i + 2 * PAGES_AT_ONCE).skip(first) {
-                self.expect(store, shape, Some(place), 1);
-            }
-        }
-        self.expect(store, shape, places.get(i + BLOCKS_AHEAD), bytes);
-    }
-
-    /// Asks for the memory of so many bytes of a block, of a place among the round's.
-    fn expect<S: PageStore>(&self, store: &S, shape: &Shape, place: Option<&usize>, bytes: usize) {
-        let Some(block) = place.map(|place| &self.blocks[*place]) else { return };
-        let Some(segment) = rows::segments(shape, block.index as usize).next() else { return };
-        let pointers = &self.pointers[self.groups[block.group as usize].pointers..];
-        store.expect(pointers[segment.page], segment.offset, bytes.min(segment.bytes));
-    }
-
-    /// The shares of the rows' frames in their scores.
-    #[inline]
-    fn bases(&self, block: SeenBlock, rows: Rows) -> [f32; ROWS] {
-        let group = &self.groups[block.group as usize];
-        let bases = &self.bases[group.bases..][..group.frames];
-        match bases {
-            [only] => [*only; ROWS],
-            // Of a row that is not there the place may be any.
-            _ => rows.frames().map(|place| bases.get(usize::from(place)).copied().unwrap_or(0.0)),
-        }
-    }
-
-    /// Calls `with` with a block's bytes, the first so many that are `needed` at least. Asks for interrupts before
-    /// another page is read, while none is held: as long as one is, the server answers none.
-    fn with_rows<'s, S: PageStore>(
-        &self,
-        store: &'s S,
-        directory: &Directory,
-        (block, needed): (SeenBlock, usize),
-        held: &mut Held<'s, S>,
-        with: impl FnOnce(Rows),
-    ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
-        let group = &self.groups[block.group as usize];
-        let pointers = &self.pointers[group.pointers..];
-        let list = group.list;
-        let mut segments = rows::segments(shape, block.index as usize);
-        if let Some(segment) = segments.next()
-            && segment.bytes >= needed
-        {
-            let wanted = pointers[segment.page];
-            let body = match held.page.take() {
-                Some((page, body)) if page == wanted => body,
-                former => {
-                    drop(former);
-                    store.check_interrupts()?;
-                    let body = store.read(wanted)?;
-                    page::expect(&body, wanted, Kind::Rows, list)?;
-                    body
-                }
-            };
-            with(Rows::new(&body[segment.offset..][..segment.bytes], shape));
-            held.page = Some((wanted, body));
-            return Ok(());
-        }
-        held.page = None;
-        store.check_interrupts()?;
-        let index = block.index as usize;
-        rows::read_block(store, shape, list, index, |page| pointers[page], &mut held.copy)?;
-        with(Rows::new(&held.copy, shape));
-        Ok(())
+        Ok(scored)
     }
 
     /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
@@ -414,8 +278,8 @@ impl Round {
             if chosen == 0 {
                 continue;
             }
-            let block = self.blocks[*place];
-            let group = self.groups[block.group as usize];
+            let block = self.seen.blocks[*place];
+            let group = self.seen.group(block);
             let count = chosen.count_ones() as usize;
             mrl_memory::reserve(&mut waiting, count)?;
             mrl_memory::reserve(&mut self.squared_errors, count)?;
@@ -424,13 +288,7 @@ impl Round {
             let scales = &self.scales[i * query.layers()..][..query.layers()];
             for row in bits(chosen) {
                 let slot = block.index as usize * ROWS + row;
-                let copy = match shape.keeps_copies() {
-                    true => {
-                        let page = shape.row_pages + slot / shape.copies_on_page;
-                        self.pointers[group.pointers + page]
-                    }
-                    false => NONE,
-                };
+                let copy = self.seen.copy_page(group, slot, shape);
                 let inverse_length = self.inverse_lengths.get(i).map_or(1.0, |all| all[row]);
                 let tid = rows::get_tid(&tids[TID_BYTES * row..]);
                 waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
@@ -469,11 +327,6 @@ impl Round {
         }
         Ok(waiting)
     }
-}
-
-/// A block's number in its list.
-fn block_number(ordinal: usize, index: usize, shape: &Shape) -> usize {
-    ordinal * shape.group_blocks + index
 }
 
 /// The scores of some rows, those of the others made [`NOTHING`].

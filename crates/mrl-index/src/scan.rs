@@ -20,15 +20,16 @@ use crate::build::ROWS_A_LIST;
 use crate::directory::Directory;
 use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::page::{self, Block, Kind, NONE, damaged};
 use crate::probed::{Known, Probed};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
+use crate::ranking::Ranking;
 use crate::references::read_references;
-use crate::round::Round;
+use crate::round::{Choice, Round};
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
-use crate::tuning;
+use crate::tuning::{self, Funnel};
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,12 +136,12 @@ pub struct Scan {
     directory: Rc<Directory>,
     query: Query,
     steering: Steering,
-    /// All lists, the nearest first; those before `probed.len()` have been probed.
-    ranked: Vec<ListId>,
+    /// The nearest lists first, all of them once later rounds need them; those before `probed.len()` have been probed.
+    ranking: Ranking,
     probed: Vec<Probed>,
     known: Known,
-    /// Rows that are scored in a round.
-    funnel: usize,
+    /// About how many rows the latest round has scored, were all queries alike.
+    scored: usize,
     /// Whether there are rows not yet looked at.
     more: bool,
     /// Rows that may be returned before the next round.
@@ -172,9 +173,6 @@ impl Scan {
         workspace: Workspace,
     ) -> Self {
         let query = Query::new(&directory.encoder, vector);
-        let coarse = directory.encoder.coarse(vector);
-        let lists = directory.live_lists().len();
-        let ranked = directory.ranked(&coarse, lists).into_iter().map(|(_, list)| list).collect();
         let phase = match steering.wanted {
             Wanted::OnlyNull => Phase::Nulls,
             _ => Phase::Vectors,
@@ -183,10 +181,10 @@ impl Scan {
             directory,
             query,
             steering,
-            ranked,
+            ranking: Ranking::default(),
             probed: Vec::new(),
             known: Known::default(),
-            funnel: 0,
+            scored: 0,
             more: true,
             quota: 0,
             returned: 0,
@@ -296,7 +294,7 @@ impl Scan {
     }
 
     fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
-        let all = self.ranked.len();
+        let all = self.directory.live_lists().len();
         let first = self.counters.rounds == 0;
         let (lists, enough_rows) = match self.steering.probes {
             _ if !first => (self.probed.len().max(1) * tuning::MORE, usize::MAX),
@@ -316,17 +314,12 @@ impl Scan {
         // Lists of former rounds that have rows left, then new ones.
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
-        let leading = self.query.leading_share();
-        let by_layer_0 =
-            !everything && !self.query.is_leading() && leading >= tuning::LEADING_ENOUGH;
-        let share = match self.query.is_leading() {
-            true => tuning::SHARE_SCORED_OF_LAYER_0,
-            false if by_layer_0 => {
-                tuning::share_scored(part, leading) * tuning::SHARE_SCORED_BY_LAYER_0
-            }
-            false => tuning::share_scored(part, leading),
-        };
+        let (leading, is_leading) = (self.query.leading_share(), self.query.is_leading());
+        let funnel = Funnel::of(part, leading, is_leading);
         let former = self.probed.len();
+        // Some lists are smaller than others.
+        let likely = lists.min(2 * enough_rows.div_ceil(ROWS_A_LIST));
+        self.ranking.reach(&directory, &self.query, likely)?;
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
         for (i, place) in places.iter().copied().enumerate() {
@@ -334,33 +327,45 @@ impl Scan {
                 if round.rows() >= enough_rows {
                     break;
                 }
-                mrl_memory::push(&mut self.probed, Probed::new(self.ranked[place]))?;
+                self.ranking.reach(&directory, &self.query, place + 1)?;
+                let Some(list) = self.ranking.get(place) else { break };
+                mrl_memory::push(&mut self.probed, Probed::new(list))?;
             }
-            let following = places.get(i + 1).map(|place| self.ranked[*place]);
+            let following = places.get(i + 1).and_then(|place| self.ranking.get(*place));
             let (query, known) = (&self.query, &mut self.known);
             let list = (place, &mut self.probed[place]);
-            let summarised = !everything && share < 1.0;
+            let summarised = !everything && funnel.share < 1.0;
             round.look_into(store, &directory, query, known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
-        self.funnel = match () {
+        self.scored = match () {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
-            () if first => {
-                let least = match () {
-                    () if by_layer_0 => tuning::LEAST_SCORED_BY_LAYER_0,
-                    () if self.query.is_leading() => tuning::LEAST_SCORED_OF_LAYER_0,
-                    () => tuning::LEAST_SCORED,
-                };
-                ((round.rows() as f64 * share) as usize).max(least)
-            }
-            () => self.funnel * tuning::MORE,
+            () if first => ((round.rows() as f64 * funnel.share) as usize).max(funnel.least),
+            () => self.scored * tuning::MORE,
         };
-        if by_layer_0 {
-            let most = self.funnel.saturating_mul(tuning::LOOKED_AT);
-            round.look_at_layer_0(store, &directory, &self.query, most)?;
+        // Who asks for more lists wants more of each.
+        let thoroughness = match self.steering.probes {
+            Probes::Auto => 1.0,
+            _ => lists.min(all) as f64 / probes_for(all).max(1) as f64,
+        };
+        // In later rounds what comes near to the best rows has gone on before.
+        let choice = |rows: usize, best: usize, margin: f64| match first && !everything {
+            true => Choice {
+                first: (rows as f64 * tuning::FIRST_PART) as usize,
+                margin: (margin * thoroughness) as f32,
+                best,
+                most: (rows as f64 * tuning::MOST_PARTS) as usize,
+            },
+            false => Choice::of(rows),
+        };
+        if funnel.by_layer_0 && !everything {
+            let rows = self.scored.saturating_mul(tuning::LOOKED_AT);
+            let looked_at = choice(rows, tuning::BEST_BLOCKS, tuning::MARGIN_BEFORE_LAYER_0);
+            round.look_at_layer_0(store, &directory, &self.query, looked_at)?;
         }
-        let scored = round.score_blocks(store, &directory, &self.query, self.funnel)?;
+        let chosen = choice(self.scored, tuning::BEST_ROWS, funnel.margin);
+        let scored = round.score_blocks(store, &directory, &self.query, chosen)?;
         self.counters.codes_scored += scored;
         let share = match first {
             true => tuning::RETURNED_SHARE,

@@ -65,8 +65,9 @@ pub struct Shape {
     pub layers: Layers,
     /// How rows lie in their block.
     pub row: Form,
-    /// How summaries lie beside each other.
+    /// How summaries lie beside each other, and the bits of each leading dimension in their codes: one or two.
     pub summary: Form,
+    pub leading_bits_of_means: usize,
     pub block_bytes: usize,
     /// Where the first summary of a group's page begins.
     pub first_summary: usize,
@@ -90,10 +91,18 @@ impl Shape {
     /// For a dimension outside 1 … [`MOST_DIMENSIONS`].
     pub fn new(dimensions: usize, copies: bool) -> Self {
         assert!((1..=MOST_DIMENSIONS).contains(&dimensions), "no such index");
+        // Means have two bits a leading dimension too where that takes no room from blocks.
+        let (one, two) = (Self::of(dimensions, copies, 1), Self::of(dimensions, copies, 2));
+        if two.group_blocks < one.group_blocks { one } else { two }
+    }
+
+    /// With so many bits for each leading dimension of a summary's code.
+    fn of(dimensions: usize, copies: bool, leading_bits_of_means: usize) -> Self {
         let layers = Layers::of(dimensions);
         let later = (1..layers.count()).map(|layer| layers.code_bytes(layer));
-        let row = Form::new(ROW_HEAD, [CODE_BYTES].into_iter().chain(later.clone()));
-        let summary = Form::new(SUMMARY_HEAD, [LEADING / 8].into_iter().chain(later));
+        let codes = |leading| [leading].into_iter().chain(later.clone());
+        let row = Form::new(ROW_HEAD, codes(CODE_BYTES));
+        let summary = Form::new(SUMMARY_HEAD, codes(LEADING * leading_bits_of_means / 8));
         let block_bytes = ROWS * row.bytes;
         let copies_on_page = if copies { (BODY_BYTES - TAG_BYTES) / (2 * dimensions) } else { 0 };
         let mut shape = Self {
@@ -101,6 +110,7 @@ impl Shape {
             layers,
             row,
             summary,
+            leading_bits_of_means,
             block_bytes,
             first_summary: 0,
             summary_lanes: 0,
@@ -171,6 +181,11 @@ impl Shape {
         self.starts[block]
     }
 
+    /// Bits a dimension of a summary's code of a layer.
+    pub fn bits_of_means(&self, layer: usize) -> usize {
+        if layer == 0 { self.leading_bits_of_means } else { 1 }
+    }
+
     pub fn keeps_copies(&self) -> bool {
         self.copies_on_page > 0
     }
@@ -203,6 +218,20 @@ mod tests {
             let pages = 1 + (shape.start(49) + shape.block_bytes).div_ceil(ROW_PAGE_BYTES);
             let bytes = 8192.0 * pages as f64 / 1600.0;
             assert!(bytes <= most, "{dimensions}: {bytes}");
+        }
+    }
+
+    /// Two bits a leading dimension of a block's mean where they cost nothing.
+    #[test]
+    fn means_have_two_bits_where_there_is_room() {
+        for (dimensions, bits, blocks) in [(384, 2, 96), (768, 1, 64), (1024, 2, 32)] {
+            let shape = Shape::new(dimensions, false);
+            assert_eq!(
+                (shape.bits_of_means(0), shape.group_blocks),
+                (bits, blocks),
+                "{dimensions}"
+            );
+            assert_eq!(shape.bits_of_means(1), 1);
         }
     }
 

@@ -10,7 +10,7 @@ use half::f16;
 use mrl_kernels::{self as kernels, CodeBytes};
 
 use crate::block::ROWS;
-use crate::codes::{LEVELS, encode_one_bit};
+use crate::codes::{LEVELS, encode_one_bit, encode_two_bits};
 use crate::encode::{Encoder, widened};
 use crate::group::Summaries;
 use crate::meta::Metric;
@@ -98,8 +98,11 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
             }
         }
         squared -= mean.iter().map(|x| x * x).sum::<f32>();
-        let mut code = vec![0; range.len().div_ceil(8)];
-        let scale = encode_one_bit(&mean, &mut code).scale;
+        let mut code = vec![0; (range.len() * shape.bits_of_means(layer)).div_ceil(8)];
+        let scale = match shape.bits_of_means(layer) {
+            2 => encode_two_bits(&mean, &mut code).scale,
+            _ => encode_one_bit(&mean, &mut code).scale,
+        };
         codes.push((code, if scale.is_finite() { scale } else { 0.0 }));
     }
     let offset_terms = mean_of(&|row| offset_of(row).map_or(0.0, |offset| offset.term));
@@ -205,6 +208,7 @@ fn sum(mut terms: [f32; ROWS]) -> f32 {
 mod tests {
     use super::*;
     use crate::build::Plan;
+    use crate::codes::{product_one_bit, product_two_bits};
     use crate::encode::{Encoder, narrowed};
     use crate::random::Random;
     use crate::records::Records;
@@ -261,13 +265,27 @@ mod tests {
                 let range = shape.layers.range(layer);
                 let expected = &expected[range];
                 let (code, scale) = shape.summary.code_of(&mean.record, layer);
+                let bits = shape.bits_of_means(layer);
                 for (i, x) in expected.iter().enumerate() {
-                    let is_set = code[i / 8] & 0x80 >> (i % 8) != 0;
-                    assert!(is_set == (*x > 0.0) || x.abs() < 1e-3, "{dimensions}: {layer}, {i}");
+                    let is_positive = match bits {
+                        2 => code[i / 4] >> (2 * (i % 4)) & 2 != 0,
+                        _ => code[i / 8] & 0x80 >> (i % 8) != 0,
+                    };
+                    assert!(
+                        is_positive == (*x > 0.0) || x.abs() < 1e-3,
+                        "{dimensions}: {layer}, {i}"
+                    );
                 }
-                let mean = |f: &dyn Fn(f32) -> f32| expected.iter().map(|x| f(*x)).sum::<f32>();
-                let expected = mean(&|x| x * x) / mean(&f32::abs);
-                assert!((scale - expected).abs() <= 0.01 * expected, "{scale} {expected}");
+                // The code's levels times the scale have the mean's own product with it.
+                let product = match bits {
+                    2 => product_two_bits(expected, code),
+                    _ => product_one_bit(expected, code),
+                };
+                let squared: f32 = expected.iter().map(|x| x * x).sum();
+                assert!(
+                    (scale * product - squared).abs() <= 0.02 * squared,
+                    "{scale} {product} {squared}"
+                );
             }
         }
     }

@@ -9,29 +9,55 @@ pub(crate) fn rows_seen(lists: usize) -> usize {
     let lists_of_a_build = 22.0 + 0.55 * (lists as f64).sqrt();
     (lists_of_a_build * ROWS_A_LIST as f64) as usize
 }
-/// The share of the rows seen whose codes are scored in the first round, where layer 0 has the share `leading` of
-/// the query's squared length: the more it says, the fewer have to. Of the codes a query reads `part`: the
-/// less of each row, the more rows, as blocks are formed by all dimensions.
-pub(crate) fn share_scored(part: f64, leading: f32) -> f64 {
-    (0.25 * (1.0 - f64::from(leading)) / part).min(1.0)
+/// How a round narrows down the rows that it sees to those whose codes are scored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Funnel {
+    /// The share that is scored, were all queries alike.
+    pub share: f64,
+    /// But so many rows in any case.
+    pub least: usize,
+    /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less than
+    /// that of the best rows found: see [`Choice::margin`](crate::round::Choice).
+    pub margin: f64,
+    /// Whether layer 0 of more rows is looked at first.
+    pub by_layer_0: bool,
 }
-/// The same of a query that has layer 0 alone.
-pub(crate) const SHARE_SCORED_OF_LAYER_0: f64 = 0.55;
-/// Rows that are scored in any case.
-pub(crate) const LEAST_SCORED: usize = 4096;
-/// The same of a query that has layer 0 alone: of blocks that were formed by all dimensions a few leading ones
-/// tell little, and a row's layer 0 is read in a fraction of the time.
-pub(crate) const LEAST_SCORED_OF_LAYER_0: usize = 16_384;
-/// With such a share of a longer query's squared length in layer 0 that comes between the summaries, which choose
-/// so many times more blocks then, and the codes of the best of these.
-pub(crate) const LEADING_ENOUGH: f32 = 0.4;
+
+impl Funnel {
+    /// That of a query that reads `part` of a row's codes, has the share `leading` of its squared length in layer 0, and
+    /// nothing else if it `is_leading`. The more layer 0 says, the fewer rows have to be scored; the less of each
+    /// is read, the more, as blocks are formed by all dimensions.
+    pub fn of(part: f64, leading: f32, is_leading: bool) -> Self {
+        /// With so much in layer 0 of a longer query that comes between the summaries and the codes.
+        const LEADING_ENOUGH: f32 = 0.4;
+        let share = (0.25 * (1.0 - f64::from(leading)) / part).min(1.0);
+        match () {
+            // Of blocks that were formed by all dimensions a few leading ones tell little; a row's layer 0 is read in a
+            // fraction of the time, and its score is less certain.
+            () if is_leading => Self { share: 0.55, least: 16_384, margin: 0.6, by_layer_0: false },
+            // It chooses better than summaries do.
+            () if leading >= LEADING_ENOUGH => {
+                Self { share: 0.6 * share, least: 1280, margin: 1.0, by_layer_0: true }
+            }
+            () => Self { share, least: 4096, margin: 0.12, by_layer_0: false },
+        }
+    }
+}
+
+/// So many times the rows that are scored are looked at by layer 0, and the margin of that choice.
 pub(crate) const LOOKED_AT: usize = 4;
-/// Of the rows that would be scored without it: it chooses better than summaries do.
-pub(crate) const SHARE_SCORED_BY_LAYER_0: f64 = 0.6;
-pub(crate) const LEAST_SCORED_BY_LAYER_0: usize = 1280;
+pub(crate) const MARGIN_BEFORE_LAYER_0: f64 = 0.0;
+/// Of the blocks that would be looked into if all queries were alike, those that are in any case; and at most so many
+/// times all of them are, where much is found that comes near to the best.
+pub(crate) const FIRST_PART: f64 = 0.25;
+pub(crate) const MOST_PARTS: f64 = 3.0;
+/// What is found is judged by about the 24th best row: a round returns 20 at least. Of blocks whose best rows are known
+/// by layer 0 by the 8th.
+pub(crate) const BEST_ROWS: usize = 24;
+pub(crate) const BEST_BLOCKS: usize = 8;
 /// Of so many rows that were scored, those that go on.
 pub(crate) fn rows_finished(scored: u64, part: f64) -> usize {
-    ((scored as f64 * part / 32.0) as usize).max(400)
+    ((scored as f64 * part / 32.0) as usize).max(256)
 }
 /// Deviations of an estimate's error.
 pub(crate) const EPSILON: f32 = 2.0;

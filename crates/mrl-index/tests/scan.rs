@@ -82,6 +82,24 @@ fn defaults_find_the_nearest_and_a_scan_goes_on_to_the_last_row() {
     }
 }
 
+/// Where the nearest rows stand out, fewer are looked at than where many are about as near.
+#[test]
+fn an_easy_query_scores_fewer_rows() {
+    let vectors = clustered(30_000, 96, true, 6);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(96, Metric::InnerProduct, false), 20);
+    let mut random = Random(8);
+    let mut far = || -> Vec<f16> { (0..96).map(|_| f16::from_f32(random.normal())).collect() };
+    let (mut easy, mut hard) = (Vec::new(), Vec::new());
+    for query in queries(&vectors, 40, Some(96)) {
+        easy.push(first(&store, &directory, &rows, &query, Steering::default(), 10).1.codes_scored);
+        hard.push(first(&store, &directory, &rows, &far(), Steering::default(), 10).1.codes_scored);
+    }
+    easy.sort_unstable();
+    hard.sort_unstable();
+    assert!(2 * easy[20] < hard[20], "{} and {}", easy[20], hard[20]);
+}
+
 /// Many equal rows: all of them come, each once.
 #[test]
 fn equal_rows_all_come() {
