@@ -114,9 +114,9 @@ impl BufferStore {
     /// A page more where none is free, and with it others, which are free then: what is added at once lies side by
     /// side, in the file and mostly in the buffers too, where neighbours are faster to come by.
     fn grow(&self) -> Result<Buffer, SqlError> {
-        /// So the index is a few hundredths larger than it needs to be.
-        const PART: Block = 32;
-        const MOST: Block = 64;
+        /// So the index is a hundredth or two larger than it needs to be.
+        const PART: Block = 64;
+        const MOST: Block = 32;
         let pages = (self.block_count()? / PART).clamp(1, MOST);
         let first = self.extend(pages);
         let (start, end) = (first.block(), first.block() + pages);

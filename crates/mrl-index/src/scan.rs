@@ -314,8 +314,7 @@ impl Scan {
         // Lists of former rounds that have rows left, then new ones.
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
-        let (leading, is_leading) = (self.query.leading_share(), self.query.is_leading());
-        let funnel = Funnel::of(part, leading, is_leading);
+        let funnel = Funnel::of(self.query.vector.len(), part, self.query.leading_share());
         let former = self.probed.len();
         // Some lists are smaller than others.
         let likely = lists.min(2 * enough_rows.div_ceil(ROWS_A_LIST));

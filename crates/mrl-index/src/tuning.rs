@@ -2,6 +2,7 @@
 //! docs/decisions.md.
 
 use crate::build::ROWS_A_LIST;
+use crate::layers::LEADING;
 
 /// Rows whose blocks' summaries the first round scores where there are so many lists.
 pub(crate) fn rows_seen(lists: usize) -> usize {
@@ -24,17 +25,20 @@ pub(crate) struct Funnel {
 }
 
 impl Funnel {
-    /// That of a query that reads `part` of a row's codes, has the share `leading` of its squared length in layer 0, and
-    /// nothing else if it `is_leading`. The more layer 0 says, the fewer rows have to be scored; the less of each
+    /// That of a query of so many dimensions, which reads `part` of a row's codes and has the share `leading` of its
+    /// squared length in layer 0. The more layer 0 says, the fewer rows have to be scored; the less of each
     /// is read, the more, as blocks are formed by all dimensions.
-    pub fn of(part: f64, leading: f32, is_leading: bool) -> Self {
+    pub fn of(dimensions: usize, part: f64, leading: f32) -> Self {
         /// With so much in layer 0 of a longer query that comes between the summaries and the codes.
         const LEADING_ENOUGH: f32 = 0.4;
         let share = (0.25 * (1.0 - f64::from(leading)) / part).min(1.0);
         match () {
-            // Of blocks that were formed by all dimensions a few leading ones tell little; a row's layer 0 is read in a
-            // fraction of the time, and its score is less certain.
-            () if is_leading => Self { share: 0.55, least: 16_384, margin: 0.6, by_layer_0: false },
+            // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
+            // a row's layer 0 is read in a fraction of the time, and its score is less certain.
+            () if dimensions <= LEADING => {
+                let margin = 0.6 * LEADING as f64 / dimensions as f64;
+                Self { share: 0.55, least: 16_384, margin, by_layer_0: false }
+            }
             // It chooses better than summaries do.
             () if leading >= LEADING_ENOUGH => {
                 Self { share: 0.6 * share, least: 1280, margin: 1.0, by_layer_0: true }
