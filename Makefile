@@ -103,7 +103,7 @@ bench: server demo-model ## benchmarks; the figures are in docs/performance.md
 bench-index: server demo-model build/venv/requirements ## the index beside pgvector's and VectorChord's, where they are installed: SET=a or b, MEASURE=search …, ARGUMENTS="--rows 50000 …"
 	@mkdir -p build/bench
 	$(STEP) "Making the data" $(CLUSTER) with data "shared_buffers = '256MB'" -- $(PYTHON) bench/data.py $(if $(filter b,$(SET)),synthetic,texts)
-	$(STEP) "Measuring" $(CLUSTER) with bench "shared_buffers = '5GB'" "max_wal_size = '20GB'" \
+	$(STEP) "Measuring" $(CLUSTER) with bench "shared_buffers = '$(if $(filter b,$(SET)),9GB,5GB)'" "max_wal_size = '20GB'" \
 	  "shared_preload_libraries = '$$(test -e "$$(build/server/bin/pg_config --pkglibdir)/vchord.so" && echo vchord || true)'" -- \
 	  $(PYTHON) bench/index.py $(or $(MEASURE),search) --set $(or $(SET),a) $(ARGUMENTS)
 

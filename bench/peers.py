@@ -125,6 +125,17 @@ def made(connection, arguments, vectors, cluster, indexes, suffix=""):
             copies[index.kind] = table
         seconds, each = build(connection, arguments, index, table)
         print(f"{table}: {len(vectors):,} rows built in {seconds:.1f} s, {each:.1f} bytes a row", flush=True)
+    warm(connection, [index.name + suffix for index in indexes])
+
+
+def warm(connection, tables):
+    """Reads tables and their indexes into shared buffers: a load or a build passes large ones by them."""
+    connection.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm SCHEMA public")
+    relations = [relation for table in tables for relation in [table, f"{table}_index"]]
+    blocks = sum(connection.execute("SELECT pg_prewarm(%s)", (relation,)).fetchone()[0] for relation in relations)
+    buffers = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'shared_buffers'").fetchone()[0]
+    if blocks > 0.95 * buffers:
+        raise SystemExit(f"{blocks} pages of tables and indexes do not fit {buffers} shared buffers")
 
 
 def nearest_rows(table, question, condition=""):
