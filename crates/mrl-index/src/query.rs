@@ -125,7 +125,10 @@ impl Query {
                 // The way from the mean to the query is what counts.
                 Metric::Euclidean => (squared - 2.0 * *score).max(0.0).sqrt(),
                 // Of the spread a prefix has the share that it has of the length, by which its score is divided.
-                _ if self.divides() => self.length / wide(*term).abs().max(f32::MIN_POSITIVE),
+                _ if self.divides() => {
+                    let length = wide(*term).abs();
+                    if length > 0.0 { self.length / length } else { 0.0 }
+                }
                 _ => self.length,
             };
             *reach = REACH * wide(*spread) * direction;

@@ -175,7 +175,7 @@ impl Round {
     /// The first of the blocks come next; returns the bar that they have passed.
     fn choose_first(&mut self, choice: Choice) -> Result<f32, OutOfMemory> {
         let first = bar(&self.seen.scores, self.seen.blocks_of(choice.first), &mut self.keys)?;
-        self.choose(first, f32::INFINITY)?;
+        self.choose(first, None)?;
         Ok(first)
     }
 
@@ -195,13 +195,14 @@ impl Round {
         // Of rows of which nothing is known nothing follows.
         let best = if best == UNKNOWN { NO_BAR } else { best };
         let further = most.max(best - choice.margin * self.seen.reach());
-        self.choose(further, first)?;
+        self.choose(further, Some(first))?;
         Ok(!self.next.is_empty())
     }
 
     /// The blocks with these scores, from the least on and below another, come next.
-    fn choose(&mut self, least: f32, below: f32) -> Result<(), OutOfMemory> {
-        let is_chosen = |score: &&f32| **score >= least && **score < below;
+    fn choose(&mut self, least: f32, below: Option<f32>) -> Result<(), OutOfMemory> {
+        let is_chosen =
+            |score: &&f32| **score >= least && below.is_none_or(|below| **score < below);
         let chosen = self.seen.scores.iter().filter(is_chosen).count();
         self.next.clear();
         mrl_memory::reserve(&mut self.next, chosen)?;
@@ -361,4 +362,21 @@ fn bits(mut word: u32) -> impl Iterator<Item = usize> {
 /// How many bits below a place are 1.
 fn ones_below(word: u32, place: usize) -> usize {
     (word & ((1 << place) - 1)).count_ones() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target `split`: a score without bounds kept a block from ever being chosen, and so a scan
+    /// to the last row from ending.
+    #[test]
+    fn a_score_without_bounds_is_the_best() {
+        let mut round = Round::default();
+        round.seen.scores = vec![0.0, f32::INFINITY, UNKNOWN, NOTHING];
+        round.choose(NO_BAR, None).unwrap();
+        assert_eq!(round.next, [0, 1, 2]);
+        round.choose(0.0, Some(UNKNOWN)).unwrap();
+        assert_eq!(round.next, [0]);
+    }
 }

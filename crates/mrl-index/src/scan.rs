@@ -341,7 +341,7 @@ impl Scan {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
             () if first => ((round.rows() as f64 * funnel.share) as usize).max(funnel.least),
-            () => self.scored * tuning::MORE,
+            () => self.scored.saturating_mul(tuning::MORE),
         };
         // Who asks for more lists wants more of each.
         let thoroughness = match self.steering.probes {

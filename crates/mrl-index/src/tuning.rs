@@ -36,7 +36,7 @@ impl Funnel {
             // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
             // a row's layer 0 is read in a fraction of the time, and its score is less certain.
             () if dimensions <= LEADING => {
-                let margin = 0.6 * LEADING as f64 / dimensions as f64;
+                let margin = 0.65 * LEADING as f64 / dimensions as f64;
                 Self { share: 0.55, least: 16_384, margin, by_layer_0: false }
             }
             // It chooses better than summaries do.
