@@ -298,7 +298,8 @@ def test_a_standby_without_the_library_replays_everything(cluster, standby):
     copy.stop()
     shutil.rmtree(bare.parent)
     for file in files:
-        here, there = (primary.data / file).read_bytes(), (copy.data / file).read_bytes()
+        # Pages that were added and never used are not in the log, and the last of them not on the standby.
+        here, there = ((server.data / file).read_bytes().rstrip(b"\0") for server in [primary, copy])
         different = [i for i in range(max(len(here), len(there)) // 8192) if here[i * 8192 :][:8192] != there[i * 8192 :][:8192]]
         assert different == [], file
     copy.start()
