@@ -9,7 +9,7 @@
 //! as bytes: adding one looked-up byte for each of the tables gives a row's product
 //! (André, Kermarrec and Le Scouarnec, "Quick ADC", ICMR 2017).
 
-use mrl_kernels::{CodeBytes, CodeScales, CodeUnit, MOST_COUNTED, TablePair, score_codes};
+use mrl_kernels::{CodeLayer, CodeUnit, MOST_COUNTED, TablePair};
 
 use crate::codes::LEVELS;
 use crate::layers::LEADING;
@@ -101,14 +101,13 @@ impl Tables {
         }
     }
 
-    /// Adds to the score of each row of a block its scale times the product of the query with the levels of
-    /// its code.
+    /// The layer of codes that begins at a place among a block's bytes, and has its rows' scales at another.
     ///
-    /// Each table's term of a product is rounded to a byte's unit, so it is off by [`Tables::rounding`] at most.
-    #[inline]
-    pub fn score(&self, codes: &[CodeBytes], scales: &CodeScales, scores: &mut [f32; ROWS]) {
+    /// Each table's term of a product is rounded to a byte's unit, so a product is off by
+    /// [`Tables::rounding`] at most.
+    pub fn layer(&self, (codes_at, scales_at): (usize, usize)) -> CodeLayer {
         let unit = CodeUnit { offset: self.offset, step: self.step };
-        score_codes(&codes[..self.bytes.len()], &self.bytes, scales, &unit, scores);
+        CodeLayer::new(codes_at, scales_at, self.bytes.clone(), unit)
     }
 
     /// The most by which the bytes' rounding can move a product.
@@ -125,10 +124,12 @@ mod tests {
 
     /// Products: scores with scales of 1.
     fn scan(tables: &Tables, codes: &[Vec<u8>]) -> [f32; ROWS] {
-        let transposed: Vec<CodeBytes> =
-            (0..codes[0].len()).map(|j| std::array::from_fn(|row| codes[row][j])).collect();
+        let bytes = (0..codes[0].len()).flat_map(|j| codes.iter().map(move |code| code[j]));
+        let mut bytes: Vec<u8> = bytes.collect();
+        let scales_at = bytes.len();
+        bytes.extend([[0x80, 0x3f]; ROWS].as_flattened());
         let mut scores = [0.0; ROWS];
-        tables.score(&transposed, &[[0x80, 0x3f]; ROWS], &mut scores);
+        mrl_kernels::score_codes(&bytes, &[tables.layer((0, scales_at))], &mut scores);
         scores
     }
 

@@ -166,7 +166,7 @@ impl Directory {
         /// So many times `count` are compared.
         const COMPARED: usize = 2;
         /// Below that many lists codes save nothing.
-        const LEAST_SAVED: usize = 128;
+        const LEAST_SAVED: usize = 32;
         let (compared, lists) = (count.saturating_mul(COMPARED), self.live.len());
         if compared.saturating_add(LEAST_SAVED) > lists {
             return Ok(self.ranked(coarse, count));
@@ -183,9 +183,8 @@ impl Directory {
         let form = &self.encoder.shape.row;
         for records in codes.chunks_exact(LANES * form.bytes) {
             let records = Records::new(records, form);
-            let mut some = [0.0; LANES];
-            let inverse_lengths = query.inverse_lengths(records);
-            query.score_rows(records, &[0.0; LANES], &inverse_lengths, usize::MAX, &mut some);
+            let (mut some, mut inverse_lengths) = ([0.0; LANES], [1.0; LANES]);
+            query.score_rows(records, usize::MAX, &mut inverse_lengths, &mut some);
             scores.extend(some);
         }
         scores.truncate(lists);

@@ -182,14 +182,26 @@ const REFERENCED: usize = 4;
 const SPREAD: usize = 8;
 
 impl<'a> Summaries<'a> {
+    /// Which rows of each block are there.
     #[inline]
-    pub fn live(&self, lane: usize) -> u32 {
-        get_u32(self.bytes, LANES * LIVE + 4 * lane)
+    pub fn live(&self) -> [u32; LANES] {
+        self.words(LIVE)
+    }
+
+    /// Which rows of each block may have references.
+    #[inline]
+    pub fn referenced(&self) -> [u32; LANES] {
+        self.words(REFERENCED)
     }
 
     #[inline]
-    pub fn referenced(&self, lane: usize) -> u32 {
-        get_u32(self.bytes, LANES * REFERENCED + 4 * lane)
+    fn words(&self, at: usize) -> [u32; LANES] {
+        let bytes = &self.bytes[LANES * at..][..4 * LANES];
+        let mut words = [0; LANES];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u32::from_le_bytes(*bytes);
+        }
+        words
     }
 
     /// The spreads of the rows, bfloat16s.

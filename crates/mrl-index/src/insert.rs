@@ -177,9 +177,9 @@ fn free_slot(group: Group, frame: ListId, query: &Query, base: f32) -> Option<(u
         let summaries = group.summaries(number, &mut room);
         let mut scores = [0.0; ROWS];
         query.score_means(summaries.records, base, &mut scores);
-        let first = number * lanes;
+        let (first, live) = (number * lanes, summaries.live());
         for index in first..(first + lanes).min(group.blocks()) {
-            let live = summaries.live(index - first);
+            let live = live[index - first];
             if live == 0 {
                 empty = empty.or(Some(index));
             } else if live != u32::MAX {

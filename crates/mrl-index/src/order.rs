@@ -29,7 +29,10 @@ pub fn bar(scores: &[f32], most: usize, keys: &mut Vec<i32>) -> Result<f32, OutO
     let rank = most / stride;
     keys.clear();
     mrl_memory::reserve(keys, scores.len().div_ceil(stride))?;
-    keys.extend(scores.iter().step_by(stride).copied().map(key));
+    match stride {
+        1 => keys.extend(scores.iter().copied().map(key)),
+        _ => keys.extend(scores.iter().step_by(stride).copied().map(key)),
+    }
     if rank >= keys.len() {
         return Ok(NO_BAR);
     }

@@ -30,8 +30,11 @@ impl Probed {
         self.left > 0
     }
 
-    pub fn gone(&self, number: usize) -> u32 {
-        self.gone.get(number).copied().unwrap_or(0)
+    /// Takes those that have gone on out of the rows of some blocks, from a number on.
+    pub fn take_gone(&self, first: usize, rows: &mut [u32]) {
+        for (rows, gone) in rows.iter_mut().zip(self.gone.get(first..).unwrap_or_default()) {
+            *rows &= !gone;
+        }
     }
 
     pub fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {

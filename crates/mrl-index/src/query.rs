@@ -5,7 +5,7 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, CodeScales};
+use mrl_kernels::{self as kernels, CodeLayer, CodeScales};
 
 use crate::block::Tables;
 use crate::encode::{Encoder, widened};
@@ -37,11 +37,9 @@ pub const UNKNOWN: f32 = f32::MAX;
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
-    /// For codes of two bits of layer 0: rows', and means' where they have two.
-    leading: Tables,
-    means_have_two_bits: bool,
-    /// For codes of one bit of each layer that the query reads.
-    tables: Vec<Tables>,
+    /// What it gives for rows' codes of each layer that it reads, and for those of their means.
+    rows: Vec<CodeLayer>,
+    means: Vec<CodeLayer>,
     /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
     squared_errors: Vec<f32>,
     scale: Scale,
@@ -76,16 +74,23 @@ impl Query {
         let (piece, leading_length) = rotated.piece(0);
         leading[..piece.len()].copy_from_slice(piece);
         let squared = kernels::squared_norm(vector);
-        let one_bit = |layer: usize| match layer {
-            0 => Tables::one_bit(&leading),
-            _ => Tables::one_bit(rotated.piece(layer).0),
-        };
+        let (row, mean) = (&encoder.shape.row, &encoder.shape.summary);
+        let two_bits = Tables::two_bits(&leading);
+        let (mut rows, mut means) = (vec![two_bits.layer(row.places(0))], Vec::new());
+        means.push(match encoder.shape.bits_of_means(0) {
+            2 => two_bits.layer(mean.places(0)),
+            _ => Tables::one_bit(&leading).layer(mean.places(0)),
+        });
+        for layer in 1..=last {
+            let tables = Tables::one_bit(rotated.piece(layer).0);
+            rows.push(tables.layer(row.places(layer)));
+            means.push(tables.layer(mean.places(layer)));
+        }
         Self {
             metric: encoder.metric,
-            tables: (0..=last).map(one_bit).collect(),
+            rows,
+            means,
             squared_errors: (0..=last).map(squared_error).collect(),
-            leading: Tables::two_bits(&leading),
-            means_have_two_bits: encoder.shape.bits_of_means(0) == 2,
             scale,
             length: squared.sqrt(),
             leading_share: (leading_length.powi(2) / squared.max(f32::MIN_POSITIVE)).min(1.0),
@@ -104,7 +109,6 @@ impl Query {
 
     /// About the score of the best row of each of some blocks, and by how much it is thought to lie above that of their
     /// mean; `base` is the share of their list's own frame.
-    #[inline]
     pub fn score_summaries(
         &self,
         summaries: Summaries,
@@ -116,53 +120,46 @@ impl Query {
         /// dimensions those that are searched for do so in the query's more than in others.
         const REACH: f32 = 0.4;
         self.score_means(summaries.records, base, scores);
-        let (spreads, squared) = (summaries.spreads(), self.length * self.length);
-        let terms = summaries.records.terms();
-        for (((score, reach), spread), term) in
-            scores.iter_mut().zip(reaches).zip(spreads).zip(terms)
-        {
-            let direction = match self.metric {
-                // The way from the mean to the query is what counts.
-                Metric::Euclidean => (squared - 2.0 * *score).max(0.0).sqrt(),
-                // Of the spread a prefix has the share that it has of the length, by which its score is divided.
-                _ if self.divides() => {
-                    let length = wide(*term).abs();
-                    if length > 0.0 { self.length / length } else { 0.0 }
-                }
-                _ => self.length,
-            };
-            *reach = REACH * wide(*spread) * direction;
-            *score += *reach;
+        let (spreads, terms) = (summaries.spreads(), summaries.records.terms());
+        // Under L2 the way from the mean to the query is what counts.
+        let is_distance = self.metric == Metric::Euclidean;
+        let reach = if is_distance { REACH } else { REACH * self.length };
+        reaches.iter_mut().zip(spreads).for_each(|(to, spread)| *to = reach * wide(*spread));
+        if is_distance {
+            let squared = self.length * self.length;
+            for (to, score) in reaches.iter_mut().zip(&*scores) {
+                *to *= (squared - 2.0 * score).max(0.0).sqrt();
+            }
+        } else if self.divides() {
+            // Of the spread a prefix has the share that it has of the length, by which its score is divided.
+            for (to, term) in reaches.iter_mut().zip(terms) {
+                let length = wide(*term).abs();
+                *to = if length > 0.0 { *to / length } else { 0.0 };
+            }
         }
+        scores.iter_mut().zip(&*reaches).for_each(|(score, reach)| *score += reach);
     }
 
     /// About the mean score of the rows of each of some blocks.
-    #[inline]
     pub fn score_means(&self, means: Records, base: f32, scores: &mut [f32; LANES]) {
         *scores = [base; LANES];
-        let leading = if self.means_have_two_bits { &self.leading } else { &self.tables[0] };
-        leading.score(means.codes(0), means.scales(0), scores);
-        for (layer, tables) in self.tables.iter().enumerate().skip(1) {
-            tables.score(means.codes(layer), means.scales(layer), scores);
-        }
+        kernels::score_codes(means.bytes, &self.means, scores);
         self.to_scores(means, &self.inverse_lengths(means), scores);
     }
 
-    /// The scores of a block's rows by at most so many layers; `bases` are their frames' shares, `inverse_lengths`
-    /// those of the rows where the query [`divides`](Query::divides).
+    /// The scores of a block's rows by at most so many layers; `scores` has their frames' shares, and
+    /// `inverse_lengths` take those of the rows where the query [`divides`](Query::divides).
     #[inline]
     pub fn score_rows(
         &self,
         rows: Records,
-        bases: &[f32; LANES],
-        inverse_lengths: &[f32; LANES],
         layers: usize,
+        inverse_lengths: &mut [f32; LANES],
         scores: &mut [f32; LANES],
     ) {
-        *scores = *bases;
-        self.leading.score(rows.codes(0), rows.scales(0), scores);
-        for (layer, tables) in self.tables.iter().enumerate().take(layers).skip(1) {
-            tables.score(rows.codes(layer), rows.scales(layer), scores);
+        kernels::score_codes(rows.bytes, &self.rows[..layers.min(self.rows.len())], scores);
+        if self.divides() {
+            *inverse_lengths = self.inverse_lengths(rows);
         }
         self.to_scores(rows, inverse_lengths, scores);
     }
@@ -199,7 +196,7 @@ impl Query {
 
     /// How many layers the query reads.
     pub fn layers(&self) -> usize {
-        self.tables.len()
+        self.rows.len()
     }
 
     /// The share of the query's squared length that layer 0 has.
@@ -209,14 +206,14 @@ impl Query {
 
     /// Whether the query has layer 0 alone.
     pub fn is_leading(&self) -> bool {
-        self.tables.len() == 1
+        self.rows.len() == 1
     }
 
     /// The part of a row's codes that the query reads.
     pub fn part_of_codes(&self, shape: &Shape) -> f64 {
         let bytes =
             |layers: usize| (0..layers).map(|layer| shape.row.code_bytes(layer)).sum::<usize>();
-        bytes(self.tables.len()) as f64 / bytes(shape.layers.count()) as f64
+        bytes(self.rows.len()) as f64 / bytes(shape.layers.count()) as f64
     }
 
     /// Whether scores are divided by the length of the row's prefix.
@@ -228,7 +225,7 @@ impl Query {
     ///
     /// Written so that the compiler makes vectors of it: it is done for every row that is scored.
     #[inline]
-    pub fn inverse_lengths(&self, records: Records) -> [f32; LANES] {
+    fn inverse_lengths(&self, records: Records) -> [f32; LANES] {
         const WHOLE: [u8; LANES] = [u8::MAX; LANES];
         let mut lengths = [0.0; LANES];
         let shares = |border: Option<usize>, none: &[u8; LANES]| match border {

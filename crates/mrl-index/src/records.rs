@@ -74,6 +74,11 @@ impl Form {
         end - start
     }
 
+    /// Where the codes of a layer begin among the bytes of all lanes, and where their scales do.
+    pub fn places(&self, layer: usize) -> (usize, usize) {
+        (LANES * self.codes[layer].0, LANES * self.codes[layer].1)
+    }
+
     #[inline]
     fn scale_at(&self, layer: usize) -> usize {
         self.codes[layer].1
@@ -159,7 +164,7 @@ impl Form {
 /// The records of [`LANES`] lanes.
 #[derive(Clone, Copy)]
 pub struct Records<'a> {
-    bytes: &'a [u8],
+    pub bytes: &'a [u8],
     form: &'a Form,
 }
 

@@ -38,9 +38,9 @@ pub fn refer<S: PageStore>(
         for number in 0..group.summaries_count() {
             let summaries = group.summaries(number, &mut room);
             let differing = summary::differing(summaries, &against[0].1.record, shape);
-            let first = number * shape.summary_lanes;
+            let (first, live) = (number * shape.summary_lanes, summaries.live());
             for index in first..(first + shape.summary_lanes).min(group.blocks()) {
-                let live = summaries.live(index - first);
+                let live = live[index - first];
                 if live != 0 {
                     near.push((differing[index - first], index, live));
                 }

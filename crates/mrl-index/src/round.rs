@@ -12,17 +12,15 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::order::{NO_BAR, bar};
-use crate::page::ListId;
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
+use crate::records::LANES;
 use crate::rows;
-use crate::seen::{Held, Seen, block_number, bytes_of};
+use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expect_ahead};
 use crate::shape::{Shape, TID_BYTES};
 use crate::store::PageStore;
 
-/// The score of a row that is not there, or has gone on before, or of a block that is given up: less than any bar.
-const NOTHING: f32 = f32::NEG_INFINITY;
 /// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
 const FIRST_BYTES: usize = 512;
 
@@ -47,21 +45,27 @@ impl Choice {
     }
 }
 
+/// What is kept, while its page is at hand, of a block of whose rows some may go on.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
+    /// Its place among the blocks that the round has seen.
+    place: u32,
+    /// Its rows' TIDs, as they lie there.
+    tids: [u8; TID_BYTES * ROWS],
+    /// Where the query divides by them, those of the rows.
+    inverse_lengths: [f32; ROWS],
+}
+
 /// The blocks of a round, and what is known of their rows. One round after another uses the same memory.
 #[derive(Default)]
 pub(crate) struct Round {
-    seen: Seen,
-    /// Places of blocks that are looked into next.
-    next: Vec<usize>,
-    /// The blocks whose rows are scored: their places among those seen.
-    chosen: Vec<usize>,
+    pub seen: Seen,
+    /// Blocks that are looked into next.
+    next: Vec<Next>,
+    scored: Vec<Scored>,
     /// Of each of them: its rows' scores.
     scores: Vec<[f32; ROWS]>,
-    /// Of each of them: its rows' inverse lengths, where the query divides by them.
-    inverse_lengths: Vec<[f32; ROWS]>,
-    /// Of each of them: its rows' TIDs, as they lie there, and their scales, layer after layer: what is needed
-    /// of those that go on, kept while the page is at hand.
-    tids: Vec<u8>,
+    /// Of each of them: its rows' scales, layer after layer.
     scales: Vec<CodeScales>,
     /// Of each row that goes on, the square of its error's deviation.
     squared_errors: Vec<f32>,
@@ -73,39 +77,16 @@ impl Round {
     /// Begins anew, in the memory that it has.
     pub fn clear(&mut self) {
         self.seen.clear();
-        self.chosen.clear();
+        self.scored.clear();
         self.scores.clear();
-        self.inverse_lengths.clear();
-        self.tids.clear();
         self.scales.clear();
     }
 
     /// About how many bytes it has.
     pub fn bytes(&self) -> usize {
-        let scored =
-            bytes_of(&self.scores) + bytes_of(&self.inverse_lengths) + bytes_of(&self.tids);
-        let rows = bytes_of(&self.scales) + bytes_of(&self.squared_errors) + bytes_of(&self.keys);
-        self.seen.bytes() + bytes_of(&self.next) + bytes_of(&self.chosen) + scored + rows
-    }
-
-    /// See [`Seen::look_into`].
-    #[allow(clippy::too_many_arguments)]
-    pub fn look_into<S: PageStore>(
-        &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
-        known: &mut Known,
-        list: (usize, &mut Probed),
-        summarised: bool,
-        following: Option<ListId>,
-    ) -> Result<(), S::Error> {
-        self.seen.look_into(store, directory, query, known, list, summarised, following)
-    }
-
-    /// How many rows the blocks have that were seen, but for those that have gone on.
-    pub fn rows(&self) -> usize {
-        self.seen.rows()
+        let scored = bytes_of(&self.scored) + bytes_of(&self.scores) + bytes_of(&self.scales);
+        let rows = bytes_of(&self.squared_errors) + bytes_of(&self.keys);
+        self.seen.bytes() + bytes_of(&self.next) + scored + rows
     }
 
     /// Of the chosen blocks exchanges the scores for those of the best row of each by layer 0, and gives up the
@@ -117,11 +98,13 @@ impl Round {
         query: &Query,
         choice: Choice,
     ) -> Result<(), S::Error> {
-        let mut found = mrl_memory::filled(NOTHING, self.seen.blocks.len())?;
-        let first = self.choose_first(choice)?;
-        self.look_at(store, directory, query, &mut found)?;
-        if self.choose_further(choice, first, &found)? {
-            self.look_at(store, directory, query, &mut found)?;
+        let shape = &directory.encoder.shape;
+        let mut found = mrl_memory::filled([NOTHING; LANES], self.seen.scores.len())?;
+        let found_of = found.as_flattened_mut();
+        let first = self.choose_first(shape, choice)?;
+        self.look_at(store, shape, query, found_of)?;
+        if self.choose_further(shape, choice, first, found_of)? {
+            self.look_at(store, shape, query, found_of)?;
         }
         self.seen.scores = found;
         Ok(())
@@ -129,53 +112,55 @@ impl Round {
 
     /// Scores the rows of the blocks that come next by layer 0; `found` takes the best of each.
     fn look_at<S: PageStore>(
-        &mut self,
+        &self,
         store: &S,
-        directory: &Directory,
+        shape: &Shape,
         query: &Query,
         found: &mut [f32],
     ) -> Result<(), S::Error> {
-        let (shape, seen) = (&directory.encoder.shape, &self.seen);
         let leading = shape.row.leading_end();
-        let mut held = Held::default();
-        for (i, place) in self.next.iter().enumerate() {
-            seen.expect_ahead(store, shape, &self.next, i, leading);
-            let block = seen.blocks[*place];
-            let mut scores = [NOTHING; ROWS];
-            seen.with_rows(store, directory, (block, leading), &mut held, |rows| {
-                let (bases, rows) = (seen.bases(block, rows), rows.records);
-                query.score_rows(rows, &bases, &query.inverse_lengths(rows), 1, &mut scores);
+        let (mut held, mut inverse_lengths) = (Held::default(), [1.0; ROWS]);
+        for (i, next) in self.next.iter().enumerate() {
+            expect_ahead(store, &self.next, i, leading);
+            self.seen.with_rows(store, shape, (*next, leading), &mut held, |block, rows| {
+                let mut scores = self.seen.bases(block, rows);
+                query.score_rows(rows.records, 1, &mut inverse_lengths, &mut scores);
+                let best = greatest(&only(block.rows, scores));
+                // Damage may have made all of them no numbers.
+                found[next.place as usize] = if best > NO_BAR { best } else { UNKNOWN };
             })?;
-            let best = greatest(&only(block.rows, scores));
-            // Damage may have made all of them no numbers.
-            found[*place] = if best > NO_BAR { best } else { UNKNOWN };
         }
         Ok(())
     }
 
-    /// Scores the rows of the chosen blocks; returns how many.
+    /// Scores the rows of the chosen blocks, of which about `most` will go on; returns how many.
     pub fn score_blocks<S: PageStore>(
         &mut self,
         store: &S,
         directory: &Directory,
         query: &Query,
         choice: Choice,
+        most: usize,
     ) -> Result<u64, S::Error> {
-        let first = self.choose_first(choice)?;
-        let mut scored = self.score(store, directory, query)?;
-        let found = std::mem::take(&mut self.scores);
-        let further = self.choose_further(choice, first, found.as_flattened());
-        self.scores = found;
+        let shape = &directory.encoder.shape;
+        let first = self.choose_first(shape, choice)?;
+        let mut scored = self.score(store, shape, query, NO_BAR)?;
+        let scores = std::mem::take(&mut self.scores);
+        let further = self.choose_further(shape, choice, first, scores.as_flattened());
+        self.scores = scores;
         if further? {
-            scored += self.score(store, directory, query)?;
+            // A row that is not among the best of some is not among those of more.
+            let least = bar(self.scores.as_flattened(), most, &mut self.keys)?;
+            scored += self.score(store, shape, query, least)?;
         }
         Ok(scored)
     }
 
     /// The first of the blocks come next; returns the bar that they have passed.
-    fn choose_first(&mut self, choice: Choice) -> Result<f32, OutOfMemory> {
-        let first = bar(&self.seen.scores, self.seen.blocks_of(choice.first), &mut self.keys)?;
-        self.choose(first, None)?;
+    fn choose_first(&mut self, shape: &Shape, choice: Choice) -> Result<f32, OutOfMemory> {
+        let scores = self.seen.scores.as_flattened();
+        let first = bar(scores, self.seen.blocks_of(choice.first), &mut self.keys)?;
+        self.seen.choose(shape, (first, None), &mut self.next)?;
         Ok(first)
     }
 
@@ -183,6 +168,7 @@ impl Round {
     /// whether there are any.
     fn choose_further(
         &mut self,
+        shape: &Shape,
         choice: Choice,
         first: f32,
         found: &[f32],
@@ -190,73 +176,51 @@ impl Round {
         if choice.most <= choice.first || first == NO_BAR {
             return Ok(false);
         }
-        let most = bar(&self.seen.scores, self.seen.blocks_of(choice.most), &mut self.keys)?;
+        let scores = self.seen.scores.as_flattened();
+        let most = bar(scores, self.seen.blocks_of(choice.most), &mut self.keys)?;
         let best = bar(found, choice.best, &mut self.keys)?;
         // Of rows of which nothing is known nothing follows.
         let best = if best == UNKNOWN { NO_BAR } else { best };
         let further = most.max(best - choice.margin * self.seen.reach());
-        self.choose(further, Some(first))?;
+        self.seen.choose(shape, (further, Some(first)), &mut self.next)?;
         Ok(!self.next.is_empty())
     }
 
-    /// The blocks with these scores, from the least on and below another, come next.
-    fn choose(&mut self, least: f32, below: Option<f32>) -> Result<(), OutOfMemory> {
-        let is_chosen =
-            |score: &&f32| **score >= least && below.is_none_or(|below| **score < below);
-        let chosen = self.seen.scores.iter().filter(is_chosen).count();
-        self.next.clear();
-        mrl_memory::reserve(&mut self.next, chosen)?;
-        let places = self.seen.scores.iter().enumerate();
-        self.next.extend(places.filter(|(_, score)| is_chosen(score)).map(|(place, _)| place));
-        Ok(())
-    }
-
-    /// Scores the rows of the blocks that come next; returns how many.
+    /// Scores the rows of the blocks that come next, and keeps what is needed of those that have one with `least` or
+    /// more; returns how many.
     fn score<S: PageStore>(
         &mut self,
         store: &S,
-        directory: &Directory,
+        shape: &Shape,
         query: &Query,
+        least: f32,
     ) -> Result<u64, S::Error> {
-        let chosen = self.next.len();
-        mrl_memory::extend(&mut self.chosen, &self.next)?;
-        mrl_memory::reserve(&mut self.scores, chosen)?;
-        if query.divides() {
-            mrl_memory::reserve(&mut self.inverse_lengths, chosen)?;
-        }
-        mrl_memory::reserve(&mut self.tids, chosen * TID_BYTES * ROWS)?;
-        mrl_memory::reserve(&mut self.scales, chosen * query.layers())?;
-        let (shape, seen) = (&directory.encoder.shape, &self.seen);
-        let (tids, scales) = (&mut self.tids, &mut self.scales);
         let (needed, expected) = match query.is_leading() {
             true => (shape.row.leading_end(), shape.row.leading_end()),
             false => (shape.block_bytes, FIRST_BYTES),
         };
-        let (mut scored, mut held) = (0, Held::default());
-        for (i, place) in self.next.iter().enumerate() {
-            seen.expect_ahead(store, shape, &self.next, i, expected);
-            let block = seen.blocks[*place];
-            let mut scores = [NOTHING; ROWS];
-            let mut inverse_lengths = [1.0; ROWS];
-            seen.with_rows(store, directory, (block, needed), &mut held, |rows| {
-                inverse_lengths = query.inverse_lengths(rows.records);
-                let bases = seen.bases(block, rows);
-                query.score_rows(rows.records, &bases, &inverse_lengths, usize::MAX, &mut scores);
-                tids.extend_from_slice(rows.tids());
-                scales.extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
+        let (mut scored, mut held, mut inverse_lengths) = (0, Held::default(), [1.0; ROWS]);
+        for (i, next) in self.next.iter().enumerate() {
+            expect_ahead(store, &self.next, i, expected);
+            mrl_memory::reserve(&mut self.scored, 1)?;
+            mrl_memory::reserve(&mut self.scores, 1)?;
+            mrl_memory::reserve(&mut self.scales, query.layers())?;
+            let (seen, place) = (&self.seen, next.place);
+            seen.with_rows(store, shape, (*next, needed), &mut held, |block, rows| {
+                let mut scores = seen.bases(block, rows);
+                query.score_rows(rows.records, usize::MAX, &mut inverse_lengths, &mut scores);
+                // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
+                let odd = !mrl_kernels::at_least(&scores, NO_BAR);
+                bits(odd).for_each(|row| scores[row] = UNKNOWN);
+                scores = only(block.rows, scores);
+                scored += u64::from(block.rows.count_ones());
+                if mrl_kernels::at_least(&scores, least) != 0 {
+                    self.scored.push(Scored { place, tids: *rows.tids(), inverse_lengths });
+                    self.scores.push(scores);
+                    self.scales
+                        .extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
+                }
             })?;
-            // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
-            let mut odd = !mrl_kernels::at_least(&scores, NO_BAR);
-            while odd != 0 {
-                scores[odd.trailing_zeros() as usize] = UNKNOWN;
-                odd &= odd - 1;
-            }
-            scores = only(block.rows, scores);
-            scored += u64::from(block.rows.count_ones());
-            self.scores.push(scores);
-            if query.divides() {
-                self.inverse_lengths.push(inverse_lengths);
-            }
         }
         Ok(scored)
     }
@@ -274,24 +238,23 @@ impl Round {
         let bar = bar(self.scores.as_flattened(), most, &mut self.keys)?;
         let mut waiting = Vec::new();
         self.squared_errors.clear();
-        for (i, (place, scores)) in self.chosen.iter().zip(&self.scores).enumerate() {
+        for (i, (scored, scores)) in self.scored.iter().zip(&self.scores).enumerate() {
             let chosen = mrl_kernels::at_least(scores, bar);
             if chosen == 0 {
                 continue;
             }
-            let block = self.seen.blocks[*place];
+            let block = self.seen.block(scored.place);
             let group = self.seen.group(block);
             let count = chosen.count_ones() as usize;
             mrl_memory::reserve(&mut waiting, count)?;
             mrl_memory::reserve(&mut self.squared_errors, count)?;
             let first = waiting.len();
-            let tids = &self.tids[i * TID_BYTES * ROWS..][..TID_BYTES * ROWS];
             let scales = &self.scales[i * query.layers()..][..query.layers()];
             for row in bits(chosen) {
                 let slot = block.index as usize * ROWS + row;
                 let copy = self.seen.copy_page(group, slot, shape);
-                let inverse_length = self.inverse_lengths.get(i).map_or(1.0, |all| all[row]);
-                let tid = rows::get_tid(&tids[TID_BYTES * row..]);
+                let inverse_length = scored.inverse_lengths[row];
+                let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
                 waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
                 let squared = query.squared_error(scales, row);
                 self.squared_errors.push(squared * inverse_length * inverse_length);
@@ -350,15 +313,6 @@ fn greatest(scores: &[f32; ROWS]) -> f32 {
     greatest[0]
 }
 
-/// The places of the bits that are 1.
-fn bits(mut word: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let place = (word != 0).then_some(word.trailing_zeros() as usize);
-        word &= word.wrapping_sub(1);
-        place
-    })
-}
-
 /// How many bits below a place are 1.
 fn ones_below(word: u32, place: usize) -> usize {
     (word & ((1 << place) - 1)).count_ones() as usize
@@ -372,11 +326,15 @@ mod tests {
     /// to the last row from ending.
     #[test]
     fn a_score_without_bounds_is_the_best() {
-        let mut round = Round::default();
-        round.seen.scores = vec![0.0, f32::INFINITY, UNKNOWN, NOTHING];
-        round.choose(NO_BAR, None).unwrap();
-        assert_eq!(round.next, [0, 1, 2]);
-        round.choose(0.0, Some(UNKNOWN)).unwrap();
-        assert_eq!(round.next, [0]);
+        let mut scores = [NOTHING; LANES];
+        scores[..3].copy_from_slice(&[0.0, f32::INFINITY, UNKNOWN]);
+        let seen = Seen::of(scores);
+        let chosen = |least, below| {
+            let (shape, mut next) = (Shape::new(64, false), Vec::new());
+            seen.choose(&shape, (least, below), &mut next).unwrap();
+            next.into_iter().map(|next| next.place).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(NO_BAR, None), [0, 1, 2]);
+        assert_eq!(chosen(0.0, Some(UNKNOWN)), [0]);
     }
 }

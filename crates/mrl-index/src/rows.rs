@@ -64,8 +64,8 @@ impl<'a> Rows<'a> {
 
     /// All rows' TIDs, as they lie there.
     #[inline]
-    pub fn tids(&self) -> &'a [u8] {
-        &self.bytes[..TID_BYTES * ROWS]
+    pub fn tids(&self) -> &'a [u8; TID_BYTES * ROWS] {
+        self.bytes.first_chunk().unwrap_or(&[0; TID_BYTES * ROWS])
     }
 
     /// The places of the rows' frames among their group's.

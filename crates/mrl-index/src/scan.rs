@@ -323,7 +323,7 @@ impl Scan {
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
         for (i, place) in places.iter().copied().enumerate() {
             if place == self.probed.len() {
-                if round.rows() >= enough_rows {
+                if round.seen.rows() >= enough_rows {
                     break;
                 }
                 self.ranking.reach(&directory, &self.query, place + 1)?;
@@ -334,13 +334,13 @@ impl Scan {
             let (query, known) = (&self.query, &mut self.known);
             let list = (place, &mut self.probed[place]);
             let summarised = !everything && funnel.share < 1.0;
-            round.look_into(store, &directory, query, known, list, summarised, following)?;
+            round.seen.look_into(store, &directory, query, known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
         self.scored = match () {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
-            () if first => ((round.rows() as f64 * funnel.share) as usize).max(funnel.least),
+            () if first => ((round.seen.rows() as f64 * funnel.share) as usize).max(funnel.least),
             () => self.scored.saturating_mul(tuning::MORE),
         };
         // Who asks for more lists wants more of each.
@@ -364,7 +364,12 @@ impl Scan {
             round.look_at_layer_0(store, &directory, &self.query, looked_at)?;
         }
         let chosen = choice(self.scored, tuning::BEST_ROWS, funnel.margin);
-        let scored = round.score_blocks(store, &directory, &self.query, chosen)?;
+        let most = |scored| match everything {
+            true => usize::MAX / 4,
+            false => tuning::rows_finished(scored, part, first),
+        };
+        let before = most(chosen.most);
+        let scored = round.score_blocks(store, &directory, &self.query, chosen, before)?;
         self.counters.codes_scored += scored;
         let share = match first {
             true => tuning::RETURNED_SHARE,
@@ -378,10 +383,9 @@ impl Scan {
             Epsilon::Deviations(epsilon) => epsilon,
             Epsilon::Exact => f32::INFINITY,
         };
-        let most = if everything { usize::MAX / 4 } else { tuning::rows_finished(scored, part) };
         let lists = (&self.known, &mut self.probed[..]);
         let shape = &directory.encoder.shape;
-        let waiting = round.finish(shape, &self.query, lists, most, epsilon)?;
+        let waiting = round.finish(shape, &self.query, lists, most(scored as usize), epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;
         self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
         self.waiting.add(waiting)?;

@@ -3,18 +3,23 @@
 //!
 //! Depends on pages and the query; which blocks go on [`crate::round`] decides.
 
+use mrl_memory::OutOfMemory;
+
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::Group;
 use crate::order::NO_BAR;
-use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::page::{self, Block, Body, Kind, ListId, NONE};
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
+use crate::records::LANES;
 use crate::references::read_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::{PageStore, Steps};
 
+/// The score of what is not there or is given up: less than any bar.
+pub(crate) const NOTHING: f32 = f32::NEG_INFINITY;
 /// Blocks that are asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 3;
 /// Blocks whose pages are looked up at once, ahead of their turn: to find out where a page lies takes the processor long,
@@ -35,14 +40,34 @@ pub(crate) struct SeenGroup {
     frames: usize,
 }
 
+/// Blocks that the round has seen, whose summaries lie side by side.
+#[derive(Debug, Clone)]
+struct Lanes {
+    group: u32,
+    /// The number of the first of them in its group.
+    first: u32,
+    /// Of each of them: the rows that are there and have not gone on, and those that may have references.
+    rows: [u32; LANES],
+    referenced: [u32; LANES],
+}
+
 /// A block that the round has seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SeenBlock {
     group: u32,
     pub index: u32,
-    /// The rows that are there and have not gone on.
     pub rows: u32,
     pub referenced: u32,
+}
+
+/// A block that is looked into next: its place among the blocks of the round, and where it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub place: u32,
+    page: Block,
+    offset: u16,
+    /// How many of its bytes are on that page.
+    bytes: u32,
 }
 
 /// Where a block's bytes are: on the row page that was read last, or, from two pages, copied.
@@ -60,12 +85,14 @@ impl<S: PageStore> Default for Held<'_, S> {
 /// The blocks of a round, in the order in which they were seen. One round after another uses the same memory.
 #[derive(Default)]
 pub(crate) struct Seen {
-    pub blocks: Vec<SeenBlock>,
-    /// Of each of them about the score of its best row.
-    pub scores: Vec<f32>,
-    /// How far above the scores of their means these lie, of all blocks together.
-    reaches: f32,
-    rows: usize,
+    blocks: Vec<Lanes>,
+    /// Of each of them about the score of its best row; [`NOTHING`] of places without a block.
+    pub scores: Vec<[f32; LANES]>,
+    /// Of all blocks at a lane: how far above the scores of their means these lie, how many there are, and how many
+    /// rows they have.
+    reaches: [f32; LANES],
+    counts: [u32; LANES],
+    rows: [u32; LANES],
     groups: Vec<SeenGroup>,
     pointers: Vec<Block>,
     bases: Vec<f32>,
@@ -74,11 +101,25 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// One group's blocks, by their scores.
+    #[cfg(test)]
+    pub fn of(scores: [f32; LANES]) -> Self {
+        let group = SeenGroup { list: 0, probed: 0, ordinal: 0, pointers: 0, bases: 0, frames: 0 };
+        let (rows, referenced) = ([1; LANES], [0; LANES]);
+        Self {
+            blocks: vec![Lanes { group: 0, first: 0, rows, referenced }],
+            scores: vec![scores],
+            groups: vec![group],
+            pointers: vec![NONE; 64],
+            ..Self::default()
+        }
+    }
+
     /// Begins anew, in the memory that it has.
     pub fn clear(&mut self) {
-        (self.rows, self.reaches) = (0, 0.0);
         self.blocks.clear();
         self.scores.clear();
+        (self.reaches, self.counts, self.rows) = ([0.0; LANES], [0; LANES], [0; LANES]);
         self.groups.clear();
         self.pointers.clear();
         self.bases.clear();
@@ -92,18 +133,26 @@ impl Seen {
 
     /// How many rows the blocks have, but for those that have gone on.
     pub fn rows(&self) -> usize {
-        self.rows
+        sum(&self.rows)
     }
 
     /// How many of the blocks have so many rows.
     pub fn blocks_of(&self, rows: usize) -> usize {
-        let blocks = rows as u128 * self.blocks.len() as u128 / self.rows.max(1) as u128;
+        let blocks = rows as u128 * sum(&self.counts) as u128 / self.rows().max(1) as u128;
         blocks.min(usize::MAX as u128) as usize
     }
 
     /// How far above the score of a block's mean that of its best row is thought to lie, on the average.
     pub fn reach(&self) -> f32 {
-        self.reaches / self.blocks.len().max(1) as f32
+        self.reaches.iter().sum::<f32>() / sum(&self.counts).max(1) as f32
+    }
+
+    /// The block at a place.
+    #[inline]
+    pub fn block(&self, place: u32) -> SeenBlock {
+        let (lanes, lane) = (&self.blocks[place as usize / LANES], place as usize % LANES);
+        let (group, index) = (lanes.group, lanes.first + lane as u32);
+        SeenBlock { group, index, rows: lanes.rows[lane], referenced: lanes.referenced[lane] }
     }
 
     /// The group of a block.
@@ -136,7 +185,7 @@ impl Seen {
         let list = probed.list;
         let head = directory.entries[list as usize].head;
         let own = known.base(store, directory, query, list)?;
-        probed.left = 0;
+        let mut left = [0; LANES];
         let mut block = head;
         let mut steps = Steps::default();
         if let Some(following) = following {
@@ -172,33 +221,32 @@ impl Seen {
                 };
                 mrl_memory::push(&mut self.bases, base)?;
             }
-            mrl_memory::reserve(&mut self.scores, group.blocks())?;
-            mrl_memory::reserve(&mut self.blocks, group.blocks())?;
-            for number in 0..group.summaries_count() {
+            let count = group.summaries_count();
+            mrl_memory::reserve(&mut self.scores, count)?;
+            mrl_memory::reserve(&mut self.blocks, count)?;
+            for number in 0..count {
                 let summaries = group.summaries(number, &mut self.room);
-                let (mut scores, mut reaches) = ([UNKNOWN; ROWS], [0.0; ROWS]);
+                let (mut scores, mut reaches) = ([UNKNOWN; LANES], [0.0; LANES]);
                 if summarised {
                     query.score_summaries(summaries, own, &mut scores, &mut reaches);
                 }
                 let first = number * shape.summary_lanes;
-                let lanes = shape.summary_lanes.min(group.blocks() - first);
-                for (lane, score) in scores[..lanes].iter().enumerate() {
-                    let gone = probed.gone(block_number(seen.ordinal, first + lane, shape));
-                    let rows = summaries.live(lane) & !gone;
-                    if rows == 0 {
-                        continue;
-                    }
-                    // Damage may have made it no number: nothing is known of such a block, so it is looked into.
-                    self.scores.push(if *score > NO_BAR { *score } else { UNKNOWN });
-                    self.reaches += reaches[lane];
-                    probed.left += rows.count_ones() as usize;
-                    self.blocks.push(SeenBlock {
-                        group: self.groups.len() as u32,
-                        index: (first + lane) as u32,
-                        rows,
-                        referenced: summaries.referenced(lane),
-                    });
+                let used = shape.summary_lanes.min(group.blocks() - first);
+                let (mut rows, referenced) = (summaries.live(), summaries.referenced());
+                rows[used..].fill(0);
+                probed.take_gone(block_number(seen.ordinal, first, shape), &mut rows);
+                for lane in 0..LANES {
+                    // Damage may have made a score no number: nothing is known of such a block, so it is looked into.
+                    let score = if scores[lane] > NO_BAR { scores[lane] } else { UNKNOWN };
+                    let is_there = rows[lane] != 0;
+                    scores[lane] = if is_there { score } else { NOTHING };
+                    self.reaches[lane] += if is_there { reaches[lane] } else { 0.0 };
+                    self.counts[lane] += u32::from(is_there);
+                    left[lane] += rows[lane].count_ones();
                 }
+                self.scores.push(scores);
+                let (group, first) = (self.groups.len() as u32, first as u32);
+                self.blocks.push(Lanes { group, first, rows, referenced });
             }
             mrl_memory::push(&mut self.groups, seen)?;
             mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
@@ -206,35 +254,38 @@ impl Seen {
             self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
             block = page::next(&body);
         }
-        self.rows += probed.left;
+        probed.left = sum(&left);
+        self.rows.iter_mut().zip(left).for_each(|(all, rows)| *all += rows);
         Ok(())
     }
 
-    /// Asks for the memory of the blocks that come after the i-th of some, given by their places among the round's, of so
-    /// many bytes each.
-    pub fn expect_ahead<S: PageStore>(
+    /// Puts the blocks with these scores, from the least on and below another, into `next`.
+    pub fn choose(
         &self,
-        store: &S,
         shape: &Shape,
-        places: &[usize],
-        i: usize,
-        bytes: usize,
-    ) {
-        if i.is_multiple_of(PAGES_AT_ONCE) {
-            let first = if i == 0 { 0 } else { i + PAGES_AT_ONCE };
-            for place in places.iter().take(i + 2 * PAGES_AT_ONCE).skip(first) {
-                self.expect(store, shape, Some(place), 1);
+        (least, below): (f32, Option<f32>),
+        next: &mut Vec<Next>,
+    ) -> Result<(), OutOfMemory> {
+        next.clear();
+        for (i, (scores, lanes)) in self.scores.iter().zip(&self.blocks).enumerate() {
+            let former = below.map_or(0, |below| mrl_kernels::at_least(scores, below));
+            let chosen = mrl_kernels::at_least(scores, least) & !former;
+            if chosen == 0 {
+                continue;
             }
+            let pointers = &self.pointers[self.groups[lanes.group as usize].pointers..];
+            mrl_memory::reserve(next, chosen.count_ones() as usize)?;
+            next.extend(bits(chosen).map(|lane| {
+                let (page, offset, bytes) = shape.place(lanes.first as usize + lane);
+                Next {
+                    place: (i * LANES + lane) as u32,
+                    page: pointers[page],
+                    offset: offset as u16,
+                    bytes: bytes as u32,
+                }
+            }));
         }
-        self.expect(store, shape, places.get(i + BLOCKS_AHEAD), bytes);
-    }
-
-    /// Asks for the memory of so many bytes of a block, of a place among the round's.
-    fn expect<S: PageStore>(&self, store: &S, shape: &Shape, place: Option<&usize>, bytes: usize) {
-        let Some(block) = place.map(|place| &self.blocks[*place]) else { return };
-        let Some(segment) = rows::segments(shape, block.index as usize).next() else { return };
-        let pointers = &self.pointers[self.groups[block.group as usize].pointers..];
-        store.expect(pointers[segment.page], segment.offset, bytes.min(segment.bytes));
+        Ok(())
     }
 
     /// The shares of the rows' frames in their scores.
@@ -254,41 +305,72 @@ impl Seen {
     pub fn with_rows<'s, S: PageStore>(
         &self,
         store: &'s S,
-        directory: &Directory,
-        (block, needed): (SeenBlock, usize),
+        shape: &Shape,
+        (next, needed): (Next, usize),
         held: &mut Held<'s, S>,
-        with: impl FnOnce(Rows),
+        with: impl FnOnce(SeenBlock, Rows),
     ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
+        let block = self.block(next.place);
         let group = &self.groups[block.group as usize];
-        let pointers = &self.pointers[group.pointers..];
-        let list = group.list;
-        let mut segments = rows::segments(shape, block.index as usize);
-        if let Some(segment) = segments.next()
-            && segment.bytes >= needed
-        {
-            let wanted = pointers[segment.page];
-            let body = match held.page.take() {
-                Some((page, body)) if page == wanted => body,
-                former => {
-                    drop(former);
-                    store.check_interrupts()?;
-                    let body = store.read(wanted)?;
-                    page::expect(&body, wanted, Kind::Rows, list)?;
-                    body
-                }
-            };
-            with(Rows::new(&body[segment.offset..][..segment.bytes], shape));
-            held.page = Some((wanted, body));
+        if next.bytes as usize >= needed {
+            let body = held.read(store, next.page, group.list)?;
+            with(block, Rows::new(&body[next.offset as usize..][..next.bytes as usize], shape));
             return Ok(());
         }
-        held.page = None;
-        store.check_interrupts()?;
-        let index = block.index as usize;
-        rows::read_block(store, shape, list, index, |page| pointers[page], &mut held.copy)?;
-        with(Rows::new(&held.copy, shape));
+        let pointers = &self.pointers[group.pointers..];
+        let mut copy = std::mem::take(&mut held.copy);
+        copy.clear();
+        for segment in rows::segments(shape, block.index as usize) {
+            let body = held.read(store, pointers[segment.page], group.list)?;
+            mrl_memory::extend(&mut copy, &body[segment.offset..][..segment.bytes])?;
+        }
+        with(block, Rows::new(&copy, shape));
+        held.copy = copy;
         Ok(())
     }
+}
+
+impl<'s, S: PageStore> Held<'s, S> {
+    /// A row page of a list, which is held until another is read.
+    fn read(&mut self, store: &'s S, wanted: Block, list: ListId) -> Result<&Body, S::Error> {
+        let body = match self.page.take() {
+            Some((page, body)) if page == wanted => body,
+            former => {
+                drop(former);
+                store.check_interrupts()?;
+                let body = store.read(wanted)?;
+                page::expect(&body, wanted, Kind::Rows, list)?;
+                body
+            }
+        };
+        Ok(&self.page.insert((wanted, body)).1)
+    }
+}
+
+/// Asks for the memory of the blocks that come after the i-th of some, of so many bytes each.
+pub(crate) fn expect_ahead<S: PageStore>(store: &S, blocks: &[Next], i: usize, bytes: usize) {
+    if i.is_multiple_of(PAGES_AT_ONCE) {
+        let first = if i == 0 { 0 } else { i + PAGES_AT_ONCE };
+        for next in blocks.iter().take(i + 2 * PAGES_AT_ONCE).skip(first) {
+            store.expect(next.page, next.offset.into(), 1);
+        }
+    }
+    if let Some(next) = blocks.get(i + BLOCKS_AHEAD) {
+        store.expect(next.page, next.offset.into(), bytes.min(next.bytes as usize));
+    }
+}
+
+/// The places of the bits that are 1.
+pub(crate) fn bits(mut word: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (word != 0).then_some(word.trailing_zeros() as usize);
+        word &= word.wrapping_sub(1);
+        place
+    })
+}
+
+fn sum(lanes: &[u32; LANES]) -> usize {
+    lanes.iter().map(|number| *number as usize).sum()
 }
 
 /// A block's number in its list.

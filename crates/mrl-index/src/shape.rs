@@ -181,6 +181,14 @@ impl Shape {
         self.starts[block]
     }
 
+    /// The row page, of its group's, on which a block begins, where in its body, and how many of the block's bytes are there.
+    #[inline]
+    pub fn place(&self, block: usize) -> (usize, usize, usize) {
+        let (page, offset) =
+            (self.starts[block] / ROW_PAGE_BYTES, self.starts[block] % ROW_PAGE_BYTES);
+        (page, ROW_PAGE_START + offset, self.block_bytes.min(ROW_PAGE_BYTES - offset))
+    }
+
     /// Bits a dimension of a summary's code of a layer.
     pub fn bits_of_means(&self, layer: usize) -> usize {
         if layer == 0 { self.leading_bits_of_means } else { 1 }

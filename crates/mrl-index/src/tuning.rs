@@ -59,9 +59,11 @@ pub(crate) const MOST_PARTS: f64 = 3.0;
 /// by layer 0 by the 8th.
 pub(crate) const BEST_ROWS: usize = 24;
 pub(crate) const BEST_BLOCKS: usize = 8;
-/// Of so many rows that were scored, those that go on.
-pub(crate) fn rows_finished(scored: u64, part: f64) -> usize {
-    ((scored as f64 * part / 32.0) as usize).max(256)
+/// Of so many rows that were scored, those that go on: twice as many as a round returns, and more. Later rounds return a
+/// greater share.
+pub(crate) fn rows_finished(scored: usize, part: f64, first: bool) -> usize {
+    let share = if first { 1.0 / 64.0 } else { 1.0 / 32.0 };
+    ((scored as f64 * part * share) as usize).max(128)
 }
 /// Deviations of an estimate's error.
 pub(crate) const EPSILON: f32 = 2.0;

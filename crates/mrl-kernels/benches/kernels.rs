@@ -7,7 +7,7 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
-use mrl_kernels::{CodeUnit, Kernels, available};
+use mrl_kernels::{CodeLayer, CodeUnit, Kernels, available};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -56,20 +56,20 @@ fn each<R>(
 
 /// Layer 0 of 32 rows: 64 dimensions of two bits.
 fn score_codes(criterion: &mut Criterion) {
-    let codes: [[u8; 32]; 16] =
-        std::array::from_fn(|j| std::array::from_fn(|r| (j * 37 + r * 101) as u8));
+    let mut bytes: Vec<u8> = (0..16 * 32).map(|i| (i / 32 * 37 + i % 32 * 101) as u8).collect();
+    bytes.extend([[0, 0x3f]; 32].as_flattened());
     let tables: [[[u8; 16]; 2]; 16] = std::array::from_fn(|j| {
         std::array::from_fn(|h| std::array::from_fn(|v| ((j + 3 * h + 11 * v) % 64) as u8))
     });
     let unit = CodeUnit { offset: -1.0, step: 0.01 };
+    let layers = [CodeLayer::new(0, 16 * 32, tables.to_vec(), unit)];
     let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("score_codes");
     group.throughput(Throughput::Elements(32));
     for set in available() {
         group.bench_function(set.name(), |bencher| {
             let mut scores = [0.0; 32];
             bencher.iter(|| {
-                let (codes, tables) = (black_box(&codes), black_box(&tables));
-                set.score_codes(codes, tables, &[[0, 0x3f]; 32], &unit, &mut scores);
+                set.score_codes(black_box(&bytes), black_box(&layers), &mut scores);
                 black_box(&scores);
             });
         });

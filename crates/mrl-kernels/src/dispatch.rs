@@ -1,10 +1,7 @@
 //! Which instruction set runs: a table of functions for each, detected once.
 //! Depends on `scalar` and `arch`; the public functions in `lib.rs` depend on this.
 
-use crate::{
-    CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, MOST_TABLE_PAIRS, PrefixTerms,
-    TablePair, arch, scalar,
-};
+use crate::{CodeLayer, CodeScores, CosineTerms, PrefixTerms, arch, scalar};
 use half::f16;
 use std::sync::LazyLock;
 
@@ -27,7 +24,7 @@ pub struct Kernels {
     pub(crate) from_f32: fn(&[f32], &mut [f16]),
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
-    pub(crate) score_codes: fn(&[CodeBytes], &[TablePair], &CodeScales, &CodeUnit, &mut CodeScores),
+    pub(crate) score_codes: fn(&[u8], &[CodeLayer], &mut CodeScores),
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
     pub(crate) walsh_hadamard: fn(&mut [f32]),
 }
@@ -162,17 +159,8 @@ impl Kernels {
 
     /// [`crate::score_codes`] with this set.
     #[inline]
-    pub fn score_codes(
-        &self,
-        codes: &[CodeBytes],
-        tables: &[TablePair],
-        scales: &CodeScales,
-        unit: &CodeUnit,
-        scores: &mut CodeScores,
-    ) {
-        assert_eq!(codes.len(), tables.len(), "a pair of tables for each byte of a code");
-        assert!(codes.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
-        (self.score_codes)(codes, tables, scales, unit, scores);
+    pub fn score_codes(&self, bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
+        (self.score_codes)(bytes, layers, scores);
     }
 
     /// [`crate::at_least`] with this set.

@@ -5,8 +5,7 @@
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
 use crate::{
-    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, TablePair,
-    scalar,
+    CodeBytes, CodeLayer, CodeScores, CodeSums, CosineTerms, PrefixTerms, TablePair, scalar,
 };
 use half::f16;
 
@@ -419,15 +418,19 @@ pub(crate) fn all_finite<I: InstructionSet>(isa: I, src: &[f16]) -> bool {
 #[inline(always)]
 pub(crate) fn score_codes<I: InstructionSet>(
     isa: I,
-    codes: &[CodeBytes],
-    tables: &[TablePair],
-    scales: &CodeScales,
-    unit: &CodeUnit,
+    bytes: &[u8],
+    layers: &[CodeLayer],
     scores: &mut CodeScores,
 ) {
-    let mut sums = [0; 32];
-    isa.look_up_sums(codes, tables, &mut sums);
-    scalar::scale_sums(&sums, scales, unit, scores);
+    // A copy, which the compiler may keep in registers from layer to layer.
+    let mut all = *scores;
+    for layer in layers {
+        let (codes, scales) = layer.of(bytes);
+        let mut sums = [0; 32];
+        isa.look_up_sums(codes, &layer.tables, &mut sums);
+        scalar::scale_sums(&sums, scales, &layer.unit, &mut all);
+    }
+    *scores = all;
 }
 
 /// Components of which the compiler has the first steps of a transform done within registers.

@@ -80,6 +80,36 @@ pub struct CodeUnit {
 /// With more pairs of tables a sum could pass 65,535.
 pub const MOST_TABLE_PAIRS: usize = 512;
 
+/// What a query gives for one layer of the codes of 32 rows, and where those lie among the rows' bytes.
+#[derive(Clone, Debug)]
+pub struct CodeLayer {
+    codes_at: usize,
+    scales_at: usize,
+    tables: Vec<TablePair>,
+    unit: CodeUnit,
+}
+
+impl CodeLayer {
+    /// Byte j of row r's code lies `codes_at + 32 j + r` bytes from the start, the rows' scales ([`CodeScales`]) from
+    /// `scales_at` on; `tables[j]` are those of byte j, and a sum of what they count stands for `unit`.
+    ///
+    /// # Panics
+    /// For more than [`MOST_TABLE_PAIRS`].
+    pub fn new(codes_at: usize, scales_at: usize, tables: Vec<TablePair>, unit: CodeUnit) -> Self {
+        assert!(tables.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
+        Self { codes_at, scales_at, tables, unit }
+    }
+
+    /// Its codes among the rows' bytes, and their scales.
+    #[inline(always)]
+    pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> (&'a [CodeBytes], &'a CodeScales) {
+        let codes = &bytes[self.codes_at..][..size_of::<CodeBytes>() * self.tables.len()];
+        let scales = &bytes[self.scales_at..][..size_of::<CodeScales>()];
+        let scales = scales.as_chunks().0.first_chunk().expect("as many as there are rows");
+        (codes.as_chunks().0, scales)
+    }
+}
+
 /// Inner product Σ a·b.
 ///
 /// # Panics
@@ -196,21 +226,13 @@ pub fn all_finite(src: &[f16]) -> bool {
     chosen().all_finite(src)
 }
 
-/// Scores 32 rows by their codes: `codes[j][r]` is byte j of row r's code, `tables[j]` the tables of that
-/// byte, at most [`MOST_TABLE_PAIRS`] of them; what the sum of what they count stands for, by the row's
-/// scale, a bfloat16, and `unit`, is added to its score.
+/// Scores 32 rows by their codes: what they stand for, layer after layer, is added to the rows' scores.
 ///
 /// # Panics
-/// Where there are more, or not as many tables as bytes.
+/// Where a layer does not lie within the bytes.
 #[inline]
-pub fn score_codes(
-    codes: &[CodeBytes],
-    tables: &[TablePair],
-    scales: &CodeScales,
-    unit: &CodeUnit,
-    scores: &mut CodeScores,
-) {
-    chosen().score_codes(codes, tables, scales, unit, scores);
+pub fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
+    chosen().score_codes(bytes, layers, scores);
 }
 
 /// Bit i tells whether score i is at least `bar`; a NaN is not.

@@ -7,7 +7,8 @@
 
 use crate::dispatch::Kernels;
 use crate::{
-    CodeBytes, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms, TablePair,
+    CodeBytes, CodeLayer, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms,
+    TablePair,
 };
 use half::f16;
 
@@ -132,16 +133,13 @@ pub(crate) fn scale_sums(
     }
 }
 
-fn score_codes(
-    codes: &[CodeBytes],
-    tables: &[TablePair],
-    scales: &CodeScales,
-    unit: &CodeUnit,
-    scores: &mut CodeScores,
-) {
-    let mut sums = [0; 32];
-    look_up_sums(codes, tables, &mut sums);
-    scale_sums(&sums, scales, unit, scores);
+fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
+    for layer in layers {
+        let (codes, scales) = layer.of(bytes);
+        let mut sums = [0; 32];
+        look_up_sums(codes, &layer.tables, &mut sums);
+        scale_sums(&sums, scales, &layer.unit, scores);
+    }
 }
 
 #[inline(always)]

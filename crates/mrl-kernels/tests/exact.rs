@@ -5,7 +5,8 @@ mod common;
 use common::{any_half, length, pair, value};
 use half::f16;
 use mrl_kernels::{
-    CodeUnit, Kernels, MOST_COUNTED, MOST_TABLE_PAIRS, available, chosen, instruction_set,
+    CodeLayer, CodeUnit, Kernels, MOST_COUNTED, MOST_TABLE_PAIRS, available, chosen,
+    instruction_set,
 };
 use proptest::prelude::*;
 
@@ -312,19 +313,30 @@ fn table_pairs() -> impl Strategy<Value = [[u8; 16]; 2]> {
 proptest! {
     #[test]
     fn scores_are_those_of_looked_up_bytes(
-        bytes in prop::collection::vec((any::<[u8; 32]>(), table_pairs()), 0..=67),
-        scales in prop::collection::vec(-2f32..2.0, 32),
-        (before, offset, step) in (-2f32..2.0, -2f32..2.0, 0f32..0.1),
+        layers in prop::collection::vec((
+            prop::collection::vec((any::<[u8; 32]>(), table_pairs()), 0..=67),
+            prop::collection::vec(-2f32..2.0, 32),
+            (0usize..3, -2f32..2.0, 0f32..0.1),
+        ), 0..4),
+        before in -2f32..2.0,
     ) {
-        let (codes, tables): (Vec<_>, Vec<_>) = bytes.into_iter().unzip();
-        let scales: [[u8; 2]; 32] = std::array::from_fn(|row| narrow(scales[row]));
-        let unit = CodeUnit { offset, step };
-        let expected = scored(&codes, &tables, &scales, unit);
+        let (mut bytes, mut given, mut expected) = (Vec::new(), Vec::new(), [f64::from(before); 32]);
+        for (codes, scales, (gap, offset, step)) in layers {
+            let (codes, tables): (Vec<_>, Vec<_>) = codes.into_iter().unzip();
+            let scales: [[u8; 2]; 32] = std::array::from_fn(|row| narrow(scales[row]));
+            let unit = CodeUnit { offset, step };
+            let scored = scored(&codes, &tables, &scales, unit);
+            expected.iter_mut().zip(scored).for_each(|(sum, score)| *sum += score);
+            bytes.resize(bytes.len() + gap, 0xaa);
+            let scales_at = bytes.len();
+            bytes.extend(scales.as_flattened());
+            given.push(CodeLayer::new(bytes.len(), scales_at, tables, unit));
+            bytes.extend(codes.as_flattened());
+        }
         for set in available() {
             let mut scores = [before; 32];
-            set.score_codes(&codes, &tables, &scales, &unit, &mut scores);
+            set.score_codes(&bytes, &given, &mut scores);
             for (found, expected) in scores.into_iter().zip(expected) {
-                let expected = expected + f64::from(before);
                 prop_assert!((f64::from(found) - expected).abs() < 1e-3, "{}: {found} {expected}", set.name());
             }
         }
@@ -392,14 +404,12 @@ fn the_largest_sums_fit() {
     for set in available() {
         let mut scores = [0.0; 32];
         let unit = CodeUnit { offset: 0.0, step: 1.0 };
-        let tables = [[[MOST_COUNTED; 16]; 2]; MOST_TABLE_PAIRS];
-        set.score_codes(
-            &[[0xff; 32]; MOST_TABLE_PAIRS],
-            &tables,
-            &[narrow(1.0); 32],
-            &unit,
-            &mut scores,
-        );
+        let tables = vec![[[MOST_COUNTED; 16]; 2]; MOST_TABLE_PAIRS];
+        let scales_at = 32 * MOST_TABLE_PAIRS;
+        let mut bytes = vec![0xff; scales_at];
+        bytes.extend([narrow(1.0); 32].as_flattened());
+        let layer = CodeLayer::new(0, scales_at, tables, unit);
+        set.score_codes(&bytes, &[layer], &mut scores);
         assert_eq!(scores, [64_512.0; 32], "{}", set.name());
     }
 }

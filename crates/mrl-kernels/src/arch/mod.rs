@@ -68,10 +68,7 @@ macro_rules! define_set {
 
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
-            use crate::{
-                CodeBytes, CodeScales, CodeScores, CodeUnit, CosineTerms, PrefixTerms, TablePair,
-                generic,
-            };
+            use crate::{CodeLayer, CodeScores, CosineTerms, PrefixTerms, generic};
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
@@ -95,10 +92,7 @@ macro_rules! define_set {
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
                 score_codes: entry!(
                     $set, $features,
-                    score_codes(
-                        codes: &[CodeBytes], tables: &[TablePair], scales: &CodeScales,
-                        unit: &CodeUnit, scores: &mut CodeScores
-                    ) -> ()
+                    score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) -> ()
                 ),
                 at_least: entry!(
                     $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32
