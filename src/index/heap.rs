@@ -28,7 +28,9 @@ enum Rows {
 /// Reads rows of one table for one query.
 pub struct HeapReranker {
     rows: Rows,
+    /// Has the row that was read last, until the next is or the scan pauses.
     slot: *mut pg_sys::TupleTableSlot,
+    holds: bool,
     snapshot: pg_sys::Snapshot,
     table: pg_sys::Relation,
     /// Blocks of the table below this one are there.
@@ -46,17 +48,20 @@ impl HeapReranker {
         unsafe {
             let (relation, index) = ((*scan).heapRelation, (*scan).indexRelation);
             let blocks = table::block_count(relation);
-            let rows = match Heap::new(relation, blocks, query.len() * size_of::<f16>()) {
+            let column = (*(*index).rd_index).indkey.values.as_slice(1)[0].into();
+            let value = (column, query.len() * size_of::<f16>());
+            let rows = match Heap::new(relation, blocks, value) {
                 Some(heap) => Rows::Heap(heap),
                 None => Rows::Any(table::index_fetch_begin(relation)),
             };
             Self {
                 rows,
                 slot: pg_sys::table_slot_create(relation, std::ptr::null_mut()),
+                holds: false,
                 snapshot: (*scan).xs_snapshot,
                 table: relation,
                 known_blocks: blocks.into(),
-                column: (*(*index).rd_index).indkey.values.as_slice(1)[0].into(),
+                column,
                 metric,
                 query,
             }
@@ -97,9 +102,14 @@ impl HeapReranker {
 
     /// Releases what is held of the table until the next row is read.
     pub fn pause(&mut self) {
-        if let Rows::Any(fetch) = self.rows {
-            // SAFETY: begun by `new`.
-            unsafe { table::index_fetch_reset(fetch) };
+        // SAFETY: both were begun by `new`.
+        unsafe {
+            if std::mem::take(&mut self.holds) {
+                table::clear(self.slot);
+            }
+            if let Rows::Any(fetch) = self.rows {
+                table::index_fetch_reset(fetch);
+            }
         }
     }
 
@@ -139,7 +149,7 @@ impl Reranker for HeapReranker {
         // The table overwrites it with the place of the row's version that is seen.
         let mut pointer = item_pointer(tid);
         // SAFETY: the table, the snapshot and the slot live as long as the scan; the vector is used
-        // before the slot is cleared.
+        // while the slot has its row.
         unsafe {
             let found = match &self.rows {
                 Rows::Heap(heap) => heap.fetch(pointer, self.snapshot, self.slot),
@@ -147,15 +157,14 @@ impl Reranker for HeapReranker {
                     table::index_fetch_tuple(*fetch, &mut pointer, self.snapshot, self.slot)
                 }
             };
+            self.holds = true;
             if !found {
                 return Ok(None);
             }
-            let distance = match table::column(self.slot, self.column) {
-                None => None,
-                Some(value) => Some(self.distance(&Vector::from_sql(value)?)?),
-            };
-            table::clear(self.slot);
-            Ok(distance)
+            match table::column(self.slot, self.column) {
+                None => Ok(None),
+                Some(value) => Ok(Some(self.distance(&Vector::from_sql(value)?)?)),
+            }
         }
     }
 

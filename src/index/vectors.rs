@@ -44,7 +44,7 @@ impl HeapVectors {
         let rows = unsafe {
             let column = i32::from((*(*index).rd_index).indkey.values.as_slice(1)[0]);
             let blocks = table::block_count(table);
-            let heap = Heap::new(table, blocks, 0).filter(|_| column > 0);
+            let heap = Heap::new(table, blocks, (column, 0)).filter(|_| column > 0);
             heap.map(|heap| Rows {
                 heap,
                 slot: pg_sys::table_slot_create(table, std::ptr::null_mut()),

@@ -32,6 +32,7 @@ mod unguarded {
             slot: *mut pg_sys::TupleTableSlot,
             buffer: pg_sys::Buffer,
         ) -> *mut pg_sys::TupleTableSlot;
+        pub fn slot_getsomeattrs_int(slot: *mut pg_sys::TupleTableSlot, columns: i32);
     }
 }
 
@@ -43,7 +44,8 @@ pub struct Heap {
     table: pg_sys::Relation,
     /// Where its pages were, if all of them may well be in memory; else the storage has to be asked ahead.
     recent: Option<Rc<Recent>>,
-    /// Bytes of a row that will be read.
+    /// The number of the column that is read, and about how many bytes of a row that takes.
+    column: i32,
     bytes: usize,
 }
 
@@ -54,12 +56,16 @@ impl Heap {
     const BYTES_BEFORE: usize = 64;
     const PAGE_HEADER_BYTES: usize = 24;
 
-    /// A table of the server's own kind with so many `blocks`, of whose rows values of some `bytes` will be read. Of
-    /// tables of other kinds it is not known how rows lie on pages.
+    /// A table of the server's own kind with so many `blocks`, of whose rows a column's values of some `bytes` will be
+    /// read. Of tables of other kinds it is not known how rows lie on pages.
     ///
     /// # Safety
     /// The table stays open as long as the value.
-    pub unsafe fn new(table: pg_sys::Relation, blocks: u32, bytes: usize) -> Option<Self> {
+    pub unsafe fn new(
+        table: pg_sys::Relation,
+        blocks: u32,
+        (column, bytes): (i32, usize),
+    ) -> Option<Self> {
         // SAFETY: by contract; reads a setting.
         unsafe {
             if (*table).rd_tableam != pg_sys::GetHeapamTableAmRoutine() {
@@ -68,7 +74,7 @@ impl Heap {
             let is_shared = (*(*table).rd_rel).relpersistence as u8 != pg_sys::RELPERSISTENCE_TEMP;
             let is_small = is_shared && blocks < pg_sys::NBuffers as u32 / 2;
             let recent = is_small.then(|| Recent::of(table));
-            Some(Self { table, recent, bytes: bytes + Self::BYTES_BEFORE })
+            Some(Self { table, recent, column, bytes: bytes + Self::BYTES_BEFORE })
         }
     }
 
@@ -168,7 +174,8 @@ impl Heap {
     }
 
     /// Puts the version that the snapshot sees of the row at a TID into the slot, as the table's own routine does,
-    /// which besides looks whether the page could be pruned.
+    /// which besides looks whether the page could be pruned, and takes the row apart as far as the column that is read.
+    /// What was in the slot before goes out of it.
     ///
     /// # Safety
     /// The TID lies in the table; the slot was made for it; the snapshot is registered or active.
@@ -212,6 +219,7 @@ impl Heap {
                     (*tuple).t_self = *tid;
                     (*tuple).t_tableOid = (*self.table).rd_id;
                     unguarded::ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+                    unguarded::slot_getsomeattrs_int(slot, self.column);
                 } else {
                     unguarded::ReleaseBuffer(buffer);
                 }

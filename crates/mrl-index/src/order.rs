@@ -23,24 +23,38 @@ pub fn number(key: i32) -> f32 {
 ///
 /// It is that of a sample: how many go on need not be exact.
 pub fn bar(scores: &[f32], most: usize, keys: &mut Vec<i32>) -> Result<f32, OutOfMemory> {
-    const SAMPLE: usize = 2048;
+    Ok(bars(scores, [most], keys)?[0])
+}
+
+/// The same for several numbers, of which none is greater than the one before.
+pub fn bars<const N: usize>(
+    scores: &[f32],
+    most: [usize; N],
+    keys: &mut Vec<i32>,
+) -> Result<[f32; N], OutOfMemory> {
+    const SAMPLE: usize = 1024;
     // Odd, so that the sample comes from all places of blocks.
     let stride = (scores.len() / SAMPLE) | 1;
-    let rank = most / stride;
     keys.clear();
     mrl_memory::reserve(keys, scores.len().div_ceil(stride))?;
     match stride {
         1 => keys.extend(scores.iter().copied().map(key)),
-        _ => keys.extend(scores.iter().step_by(stride).copied().map(key)),
+        _ => keys.extend(scores.chunks(stride).map(|some| key(some[0]))),
     }
-    if rank >= keys.len() {
-        return Ok(NO_BAR);
-    }
-    let from_below = keys.len() - 1 - rank;
-    let (_, bar, _) = keys.select_nth_unstable(from_below);
-    let bar = number(*bar);
-    // Less than all of them may be there.
-    Ok(if bar.is_finite() { bar } else { NO_BAR })
+    // The greatest of them, as many as are left.
+    let mut greatest = &mut keys[..];
+    Ok(most.map(|most| {
+        let rank = most / stride;
+        if rank >= greatest.len() {
+            return NO_BAR;
+        }
+        let from_below = greatest.len() - 1 - rank;
+        let all = std::mem::take(&mut greatest);
+        let bar = number(*all.select_nth_unstable(from_below).1);
+        greatest = &mut all[from_below..];
+        // Less than all of them may be there.
+        if bar.is_finite() { bar } else { NO_BAR }
+    }))
 }
 
 #[cfg(test)]
@@ -54,6 +68,23 @@ mod tests {
             let (a, b) = (f32::from_bits(a), f32::from_bits(b));
             prop_assert_eq!(key(a).cmp(&key(b)), a.total_cmp(&b));
             prop_assert_eq!(number(key(a)).to_bits(), a.to_bits());
+        }
+
+        #[test]
+        fn as_many_pass_a_bar_as_should(
+            scores in prop::collection::vec(-1000i16..1000, 0..500), most in prop::array::uniform3(0usize..600),
+        ) {
+            let mut most = most;
+            most.sort_unstable_by(|a, b| b.cmp(a));
+            let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
+            let bars = bars(&scores, most, &mut Vec::new()).unwrap();
+            for (most, bar) in most.into_iter().zip(bars) {
+                prop_assert_eq!(bar == NO_BAR, most >= scores.len());
+                if bar != NO_BAR {
+                    prop_assert!(scores.iter().filter(|score| **score > bar).count() <= most);
+                    prop_assert!(scores.iter().filter(|score| **score >= bar).count() > most);
+                }
+            }
         }
     }
 }

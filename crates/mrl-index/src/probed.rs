@@ -14,6 +14,8 @@ use crate::store::PageStore;
 #[derive(Debug)]
 pub(crate) struct Probed {
     pub list: ListId,
+    /// The share that its own frame has in its rows' scores, once it is known.
+    pub base: Option<f32>,
     /// Of each block of the list, by its number: the rows that have gone on.
     gone: Vec<u32>,
     /// How many rows remain that have not, as the latest round has seen it.
@@ -22,7 +24,7 @@ pub(crate) struct Probed {
 
 impl Probed {
     pub fn new(list: ListId) -> Self {
-        Self { list, gone: Vec::new(), left: 0 }
+        Self { list, base: None, gone: Vec::new(), left: 0 }
     }
 
     /// Whether rows remain that have not gone on.

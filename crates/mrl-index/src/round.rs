@@ -11,7 +11,7 @@ use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::order::{NO_BAR, bar};
+use crate::order::{self, NO_BAR, bar};
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
@@ -101,9 +101,10 @@ impl Round {
         let shape = &directory.encoder.shape;
         let mut found = mrl_memory::filled([NOTHING; LANES], self.seen.scores.len())?;
         let found_of = found.as_flattened_mut();
-        let first = self.choose_first(shape, choice)?;
+        let bars = self.choose_first(shape, choice)?;
         self.look_at(store, shape, query, found_of)?;
-        if self.choose_further(shape, choice, first, found_of)? {
+        let best = bar(found_of, choice.best, &mut self.keys)?;
+        if self.choose_further(shape, choice, bars, best)? {
             self.look_at(store, shape, query, found_of)?;
         }
         self.seen.scores = found;
@@ -143,42 +144,42 @@ impl Round {
         most: usize,
     ) -> Result<u64, S::Error> {
         let shape = &directory.encoder.shape;
-        let first = self.choose_first(shape, choice)?;
+        let bars = self.choose_first(shape, choice)?;
         let mut scored = self.score(store, shape, query, NO_BAR)?;
-        let scores = std::mem::take(&mut self.scores);
-        let further = self.choose_further(shape, choice, first, scores.as_flattened());
-        self.scores = scores;
-        if further? {
-            // A row that is not among the best of some is not among those of more.
-            let least = bar(self.scores.as_flattened(), most, &mut self.keys)?;
+        if choice.most <= choice.first {
+            return Ok(scored);
+        }
+        // A row that is not among the best of some is not among those of more.
+        let least = [most.max(choice.best), choice.best];
+        let [least, best] = order::bars(self.scores.as_flattened(), least, &mut self.keys)?;
+        if self.choose_further(shape, choice, bars, best)? {
             scored += self.score(store, shape, query, least)?;
         }
         Ok(scored)
     }
 
-    /// The first of the blocks come next; returns the bar that they have passed.
-    fn choose_first(&mut self, shape: &Shape, choice: Choice) -> Result<f32, OutOfMemory> {
+    /// The first of the blocks come next; returns the bar that they have passed, and one that at most as many pass as
+    /// may.
+    fn choose_first(&mut self, shape: &Shape, choice: Choice) -> Result<(f32, f32), OutOfMemory> {
+        let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
         let scores = self.seen.scores.as_flattened();
-        let first = bar(scores, self.seen.blocks_of(choice.first), &mut self.keys)?;
+        let [most, first] = order::bars(scores, blocks, &mut self.keys)?;
         self.seen.choose(shape, (first, None), &mut self.next)?;
-        Ok(first)
+        Ok((first, most))
     }
 
-    /// Those come next that have not passed the first bar and may have rows among the best of what was `found`;
-    /// whether there are any.
+    /// Those come next that have not passed the first bar and may have rows among the best of what was found, of which
+    /// the last has the score `best`; whether there are any.
     fn choose_further(
         &mut self,
         shape: &Shape,
         choice: Choice,
-        first: f32,
-        found: &[f32],
+        (first, most): (f32, f32),
+        best: f32,
     ) -> Result<bool, OutOfMemory> {
         if choice.most <= choice.first || first == NO_BAR {
             return Ok(false);
         }
-        let scores = self.seen.scores.as_flattened();
-        let most = bar(scores, self.seen.blocks_of(choice.most), &mut self.keys)?;
-        let best = bar(found, choice.best, &mut self.keys)?;
         // Of rows of which nothing is known nothing follows.
         let best = if best == UNKNOWN { NO_BAR } else { best };
         let further = most.max(best - choice.margin * self.seen.reach());

@@ -29,7 +29,7 @@ use crate::references::read_references;
 use crate::round::{Choice, Round};
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
-use crate::tuning::{self, Funnel};
+use crate::tuning::{self, Funnel, Shares};
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,6 +112,8 @@ pub fn probes_for(lists: usize) -> usize {
 
 /// Rows that a reranker is told of at once, ahead of their turn.
 const ROWS_EXPECTED: usize = 32;
+/// And the second time: whoever asks for a few rows is content after some fifty.
+const ROWS_EXPECTED_SECOND: usize = 16;
 
 /// What comes after the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,9 +257,11 @@ impl Scan {
         self.counters.rows_reranked += 1;
         if waiting.copy == NONE {
             if self.expected == 0 {
-                let later = (0..ROWS_EXPECTED - 1).map_while(|others| self.waiting.later(others));
+                let is_second = self.counters.rows_reranked as usize == ROWS_EXPECTED + 1;
+                let count = if is_second { ROWS_EXPECTED_SECOND } else { ROWS_EXPECTED };
+                let later = (0..count - 1).map_while(|others| self.waiting.later(others));
                 reranker.expect([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
-                self.expected = ROWS_EXPECTED;
+                self.expected = count;
             }
             self.expected -= 1;
         }
@@ -295,9 +299,10 @@ impl Scan {
 
     fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
         let all = self.directory.live_lists().len();
-        let first = self.counters.rounds == 0;
+        let number = self.counters.rounds;
+        let (first, growth) = (number == 0, tuning::growth(number));
         let (lists, enough_rows) = match self.steering.probes {
-            _ if !first => (self.probed.len().max(1) * tuning::MORE, usize::MAX),
+            _ if !first => (self.probed.len().max(1) * growth, usize::MAX),
             Probes::All => (all, usize::MAX),
             Probes::Lists(lists) => (lists, usize::MAX),
             Probes::Auto => {
@@ -316,8 +321,8 @@ impl Scan {
         let part = self.query.part_of_codes(&directory.encoder.shape);
         let funnel = Funnel::of(self.query.vector.len(), part, self.query.leading_share());
         let former = self.probed.len();
-        // Some lists are smaller than others.
-        let likely = lists.min(2 * enough_rows.div_ceil(ROWS_A_LIST));
+        // Some lists are smaller than others, but seldom many.
+        let likely = lists.min(enough_rows.div_ceil(ROWS_A_LIST).saturating_mul(5) / 4);
         self.ranking.reach(&directory, &self.query, likely)?;
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
@@ -341,7 +346,7 @@ impl Scan {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
             () if first => ((round.seen.rows() as f64 * funnel.share) as usize).max(funnel.least),
-            () => self.scored.saturating_mul(tuning::MORE),
+            () => self.scored.saturating_mul(growth),
         };
         // Who asks for more lists wants more of each.
         let thoroughness = match self.steering.probes {
@@ -364,18 +369,21 @@ impl Scan {
             round.look_at_layer_0(store, &directory, &self.query, looked_at)?;
         }
         let chosen = choice(self.scored, tuning::BEST_ROWS, funnel.margin);
-        let most = |scored| match everything {
-            true => usize::MAX / 4,
-            false => tuning::rows_finished(scored, part, first),
+        let rows = round.seen.rows();
+        let most = |scored: usize| {
+            // Where everything there is has been scored nothing that is left out can be nearer.
+            let complete = self.probed.len() == all && scored >= rows;
+            let shares = Shares::of(number, complete);
+            match everything {
+                true => (usize::MAX / 4, shares),
+                false => (shares.finished(scored, part), shares),
+            }
         };
-        let before = most(chosen.most);
+        let (before, _) = most(chosen.most);
         let scored = round.score_blocks(store, &directory, &self.query, chosen, before)?;
         self.counters.codes_scored += scored;
-        let share = match first {
-            true => tuning::RETURNED_SHARE,
-            false => tuning::RETURNED_SHARE_LATER,
-        };
-        self.quota = self.returned + (scored / share).max(tuning::LEAST_RETURNED);
+        let (most, shares) = most(scored as usize);
+        self.quota = self.returned + shares.returned(scored);
         let epsilon = match self.steering.epsilon {
             // In strict order what comes late is lost.
             Epsilon::Auto if first || self.steering.rounds == Rounds::Strict => tuning::EPSILON,
@@ -385,7 +393,7 @@ impl Scan {
         };
         let lists = (&self.known, &mut self.probed[..]);
         let shape = &directory.encoder.shape;
-        let waiting = round.finish(shape, &self.query, lists, most(scored as usize), epsilon)?;
+        let waiting = round.finish(shape, &self.query, lists, most, epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;
         self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
         self.waiting.add(waiting)?;

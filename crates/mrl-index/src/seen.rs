@@ -184,7 +184,11 @@ impl Seen {
         let shape = &directory.encoder.shape;
         let list = probed.list;
         let head = directory.entries[list as usize].head;
-        let own = known.base(store, directory, query, list)?;
+        let own = match probed.base {
+            Some(base) => base,
+            None => query.base(&directory.frame(store, list)?),
+        };
+        probed.base = Some(own);
         let mut left = [0; LANES];
         let mut block = head;
         let mut steps = Steps::default();

@@ -59,21 +59,46 @@ pub(crate) const MOST_PARTS: f64 = 3.0;
 /// by layer 0 by the 8th.
 pub(crate) const BEST_ROWS: usize = 24;
 pub(crate) const BEST_BLOCKS: usize = 8;
-/// Of so many rows that were scored, those that go on: twice as many as a round returns, and more. Later rounds return a
-/// greater share.
-pub(crate) fn rows_finished(scored: usize, part: f64, first: bool) -> usize {
-    let share = if first { 1.0 / 64.0 } else { 1.0 / 32.0 };
-    ((scored as f64 * part * share) as usize).max(128)
-}
 /// Deviations of an estimate's error.
 pub(crate) const EPSILON: f32 = 2.0;
 /// In later rounds, whose rows are many, and matter less each.
 pub(crate) const EPSILON_LATER: f32 = 1.5;
-/// Of the rows that were scored, one in so many may be returned before the next round: in the first round,
-/// and in later ones, of whose rows fewer come out of place.
-pub(crate) const RETURNED_SHARE: u64 = 128;
-pub(crate) const RETURNED_SHARE_LATER: u64 = 64;
-/// But so many in any case.
-pub(crate) const LEAST_RETURNED: u64 = 20;
-/// By what the lists and the rows that are scored grow from round to round.
-pub(crate) const MORE: usize = 2;
+/// Of the rows that a round has scored, the shares that go on to their exact distances and that may be returned before
+/// the next round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    finished: f64,
+    returned: f64,
+}
+
+impl Shares {
+    /// Those of a round by its number, from 0; `complete` where it has scored all rows there are. The first looks for
+    /// the nearest rows; who asks for more of them asks for many, among which the place of each matters less; and
+    /// where nothing is left out nothing comes late.
+    pub fn of(round: u64, complete: bool) -> Self {
+        let (finished, returned) = match round {
+            _ if complete => (8.0, 16.0),
+            0 => (40.0, 128.0),
+            1 => (32.0, 64.0),
+            _ => (16.0, 32.0),
+        };
+        Self { finished: 1.0 / finished, returned: 1.0 / returned }
+    }
+
+    /// Of so many rows scored, by a query that reads `part` of their codes, those that go on.
+    pub fn finished(self, scored: usize, part: f64) -> usize {
+        const LEAST: usize = 256;
+        ((scored as f64 * part * self.finished) as usize).max(LEAST)
+    }
+
+    /// Of so many rows scored, those that may be returned.
+    pub fn returned(self, scored: u64) -> u64 {
+        const LEAST: u64 = 20;
+        ((scored as f64 * self.returned) as u64).max(LEAST)
+    }
+}
+
+/// By what the lists and the rows that are scored grow from one round to the next, the number of which this is.
+pub(crate) fn growth(round: u64) -> usize {
+    if round == 1 { 2 } else { 4 }
+}

@@ -4,7 +4,7 @@
 //! so that none is ever delivered to a thread of ours) and may want the work to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, Builder, Scope};
 
 /// Where and how work is done in parallel.
@@ -66,11 +66,23 @@ impl Workers {
         work: impl FnOnce() + Send + Clone + 'scope,
     ) -> usize {
         let mut started = 0;
+        // None works before all have started: work takes memory.
+        let gate = Arc::new(Mutex::new(()));
+        let closed = gate.lock();
         (self.before_start)();
-        while started < wanted && start_one(scope, work.clone()) {
+        while started < wanted {
+            let (gate, work) = (gate.clone(), work.clone());
+            let when_open = move || {
+                drop(gate.lock());
+                work();
+            };
+            if !start_one(scope, when_open) {
+                break;
+            }
             started += 1;
         }
         (self.after_start)();
+        drop(closed);
         started
     }
 }
@@ -107,6 +119,8 @@ impl Drop for StopOthers<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -118,6 +132,24 @@ mod tests {
                 assert_eq!(workers.map(count, 4, |i| i * i), Some(expected));
             }
         }
+    }
+
+    /// The C library ends the process where a thread that starts finds no memory, so no other may take it meanwhile.
+    #[test]
+    fn none_works_before_all_have_started() {
+        static WORKED: AtomicUsize = AtomicUsize::new(0);
+        static BEFORE: AtomicUsize = AtomicUsize::new(usize::MAX);
+        let workers = Workers {
+            after_start: || BEFORE.store(WORKED.load(Ordering::Relaxed), Ordering::Relaxed),
+            ..Workers::single()
+        };
+        let started = thread::scope(|scope| {
+            workers.start(scope, 20, || {
+                WORKED.fetch_add(1, Ordering::Relaxed);
+            })
+        });
+        assert_eq!((started, BEFORE.load(Ordering::Relaxed)), (20, 0));
+        assert_eq!(WORKED.load(Ordering::Relaxed), 20);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use half::f16;
 /// Dimensions that the integer methods of [`InstructionSet`] take at once: a mask is a `u32`.
 pub(crate) const MASK_DIMS: usize = 32;
 
+/// Components of which a set does the first steps of a Walsh-Hadamard transform within registers.
+pub(crate) const BUTTERFLIES: usize = 16;
+
 /// The most f32 lanes a set may have.
 const MAX_LANES: usize = 16;
 
@@ -66,6 +69,14 @@ pub(crate) trait InstructionSet: Copy {
     #[inline(always)]
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
         scalar::look_up_sums(codes, tables, sums);
+    }
+
+    /// Sums and differences of the components that lie 1 apart, then of those 2, 4 and 8 apart.
+    #[inline(always)]
+    fn butterflies(self, chunk: &mut [f32; BUTTERFLIES]) {
+        for half in [1, 2, 4, 8] {
+            scalar::butterflies(chunk, half);
+        }
     }
 
     /// [`crate::at_least`]
@@ -433,32 +444,12 @@ pub(crate) fn score_codes<I: InstructionSet>(
     *scores = all;
 }
 
-/// Components of which the compiler has the first steps of a transform done within registers.
-const BUTTERFLIES: usize = 16;
-
-/// Sums and differences of the components that lie `HALF` apart: a shuffle, an addition, a subtraction, a blend.
 #[inline(always)]
-fn butterflies_within<const HALF: usize>(x: [f32; BUTTERFLIES]) -> [f32; BUTTERFLIES] {
-    let mut other = [0.0; BUTTERFLIES];
-    for i in 0..BUTTERFLIES {
-        other[i] = x[i ^ HALF];
-    }
-    let mut out = [0.0; BUTTERFLIES];
-    for i in 0..BUTTERFLIES {
-        // A sign bit that is turned is a subtraction.
-        let own = f32::from_bits(x[i].to_bits() ^ ((i & HALF != 0) as u32) << 31);
-        out[i] = other[i] + own;
-    }
-    out
-}
-
-#[inline(always)]
-pub(crate) fn walsh_hadamard<I: InstructionSet>(_: I, vector: &mut [f32]) {
+pub(crate) fn walsh_hadamard<I: InstructionSet>(isa: I, vector: &mut [f32]) {
     let scale = 1.0 / (vector.len() as f32).sqrt();
     let (chunks, rest) = vector.as_chunks_mut::<BUTTERFLIES>();
     for chunk in chunks {
-        let x = butterflies_within::<2>(butterflies_within::<1>(*chunk));
-        *chunk = butterflies_within::<8>(butterflies_within::<4>(x));
+        isa.butterflies(chunk);
     }
     // A vector of fewer, all of it.
     let mut half = 1;

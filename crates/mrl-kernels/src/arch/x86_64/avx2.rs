@@ -1,7 +1,7 @@
 //! AVX2 with F16C (conversion of halfs) and FMA: 8 lanes. Depends on `generic` for the trait.
 
 use crate::arch::{define_set, exactly, exactly_mut};
-use crate::generic::{InstructionSet, MASK_DIMS};
+use crate::generic::{BUTTERFLIES, InstructionSet, MASK_DIMS};
 use crate::{CodeBytes, CodeSums, TablePair};
 use core::arch::x86_64::*;
 use half::f16;
@@ -185,6 +185,26 @@ impl InstructionSet for Avx2 {
             let high = _mm256_cmpeq_epi16(_mm256_and_si256(high, exponent), exponent);
             let either = _mm256_or_si256(low, high);
             _mm256_testz_si256(either, either) == 1
+        }
+    }
+
+    #[inline(always)]
+    fn butterflies(self, chunk: &mut [f32; BUTTERFLIES]) {
+        // SAFETY: the array holds the 16 f32 of two unaligned loads and stores; `self` proves the features.
+        unsafe {
+            let within = |x: __m256| {
+                let other = _mm256_permute_ps::<0b10_11_00_01>(x);
+                let x = _mm256_blend_ps::<0xaa>(_mm256_add_ps(other, x), _mm256_sub_ps(other, x));
+                let other = _mm256_permute_ps::<0b01_00_11_10>(x);
+                let x = _mm256_blend_ps::<0xcc>(_mm256_add_ps(other, x), _mm256_sub_ps(other, x));
+                let other = _mm256_permute2f128_ps::<1>(x, x);
+                _mm256_blend_ps::<0xf0>(_mm256_add_ps(other, x), _mm256_sub_ps(other, x))
+            };
+            let start = chunk.as_mut_ptr();
+            let first = within(_mm256_loadu_ps(start));
+            let second = within(_mm256_loadu_ps(start.add(LANES)));
+            _mm256_storeu_ps(start, _mm256_add_ps(first, second));
+            _mm256_storeu_ps(start.add(LANES), _mm256_sub_ps(first, second));
         }
     }
 

@@ -1,7 +1,7 @@
 //! AVX-512 (F, BW, VL): 16 lanes, tails by masked loads. Depends on `generic` for the trait.
 
 use crate::arch::{define_set, exactly, exactly_mut};
-use crate::generic::{InstructionSet, MASK_DIMS};
+use crate::generic::{BUTTERFLIES, InstructionSet, MASK_DIMS};
 use crate::{CodeBytes, CodeScores, CodeSums, TablePair};
 use core::arch::x86_64::*;
 use half::f16;
@@ -166,6 +166,23 @@ impl InstructionSet for Avx512 {
     fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
         // SAFETY: `self` proves the features.
         unsafe { look_up_sums(codes, tables, sums) }
+    }
+
+    #[inline(always)]
+    fn butterflies(self, chunk: &mut [f32; BUTTERFLIES]) {
+        // SAFETY: the array holds the 16 f32 of one unaligned load and store; `self` proves the features.
+        unsafe {
+            // Sums, but where the mask has a bit: there the second of a pair is taken off the first.
+            let step = |x: __m512, other: __m512, second: __mmask16| {
+                _mm512_mask_sub_ps(_mm512_add_ps(other, x), second, other, x)
+            };
+            let x = _mm512_loadu_ps(chunk.as_ptr());
+            let x = step(x, _mm512_permute_ps::<0b10_11_00_01>(x), 0xaaaa);
+            let x = step(x, _mm512_permute_ps::<0b01_00_11_10>(x), 0xcccc);
+            let x = step(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x), 0xf0f0);
+            let x = step(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x), 0xff00);
+            _mm512_storeu_ps(chunk.as_mut_ptr(), x);
+        }
     }
 
     #[inline(always)]
