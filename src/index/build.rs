@@ -1,10 +1,11 @@
 //! Building: a sample of the table for the centres, then one scan of it whose rows threads encode.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::Arc;
 
 use half::f16;
 use mrl_index::build::{self, Assigner, Builder, Plan};
+use mrl_index::channel::{Channel, Closing};
 use mrl_index::group::Tid;
 use mrl_index::meta::{Metric, NULLS, ZEROS};
 use mrl_index::workers::Workers;
@@ -321,20 +322,18 @@ unsafe fn load(
     builder: &mut Builder<'_, BufferStore>,
 ) -> Result<(f64, f64), SqlError> {
     let workers = workers();
+    // A queue that is full holds the scan back.
+    let (queue, results) = (Channel::<Batch>::new(2 * workers.threads), Channel::new(usize::MAX));
     std::thread::scope(|scope| {
-        // A queue that is full holds the scan back.
-        let (queue, batches) = mpsc::sync_channel::<Batch>(2 * workers.threads.max(1));
-        let (results_in, results) = mpsc::channel();
-        // The threads' alone: were all of them gone, nobody could wait for a place in the queue.
-        let batches = Arc::new(Mutex::new(batches));
+        // However this thread ends, or the last of the others, nobody waits for it any longer.
+        let (scanning, encoding) =
+            (Closing(&queue), Arc::new((Closing(&queue), Closing(&results))));
+        let (batches, encoded) = (&queue, &results);
         let work = move || {
-            loop {
-                let batch = batches.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(batch) = batch else { return };
+            let _encoding = &encoding;
+            while let Some(batch) = batches.receive() {
                 // After an error too batches are taken, so that nobody waits.
-                if results_in.send(assigner.encode(&batch.tids, &batch.vectors)).is_err() {
-                    return;
-                }
+                encoded.send(assigner.encode(&batch.tids, &batch.vectors));
             }
         };
         let started = workers.start(scope, workers.threads, work);
@@ -342,9 +341,8 @@ unsafe fn load(
             if started == 0 {
                 return builder.add(assigner.encode(&batch.tids, &batch.vectors)?);
             }
-            // The threads cannot be gone: they end with the queue.
-            let _ = queue.send(batch);
-            while let Ok(encoded) = results.try_recv() {
+            queue.send(batch);
+            while let Some(encoded) = results.receive_now() {
                 builder.add(encoded?)?;
             }
             Ok(())
@@ -367,8 +365,8 @@ unsafe fn load(
             return Err(error);
         }
         full(batch)?;
-        drop(queue);
-        for encoded in results {
+        drop(scanning);
+        while let Some(encoded) = results.receive() {
             builder.add(encoded?)?;
         }
         for (list, tid) in references {

@@ -22,7 +22,7 @@
 //! | [`build`] | an index of many vectors at once |
 //! | [`insert`], [`references`], [`split`], `cut`, [`vectors`], [`chain`] | one row more, and what follows when a list is full |
 //! | [`query`], `ranking`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
-//! | [`workers`] | threads |
+//! | [`workers`], [`channel`] | threads, and what goes from one to another |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
 //! Depends on `mrl-kernels`; knows nothing of PostgreSQL.
@@ -31,6 +31,7 @@ pub mod arrange;
 pub mod block;
 pub mod build;
 pub mod chain;
+pub mod channel;
 pub mod check;
 pub mod codec;
 pub mod codes;

@@ -4,7 +4,7 @@
 //! so that none is ever delivered to a thread of ours) and may want the work to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::{self, Builder, Scope};
 
 /// Where and how work is done in parallel.
@@ -97,14 +97,17 @@ fn start_one<'scope>(
     if mrl_memory::reserve(&mut Vec::<u8>::new(), THREAD_BYTES).is_err() {
         return false;
     }
-    let (running_in, running) = mpsc::channel();
+    let running = Arc::new(Barrier::new(2));
+    let there = running.clone();
     let started = Builder::new().spawn_scoped(scope, move || {
-        // Nobody is there to be told only where the thread that waits has failed.
-        let _ = running_in.send(());
+        there.wait();
         work();
     });
     // Until its variables are there nobody else takes the memory.
-    started.is_ok() && running.recv().is_ok()
+    if started.is_ok() {
+        running.wait();
+    }
+    started.is_ok()
 }
 
 struct StopOthers<'a>(&'a AtomicBool);
