@@ -89,11 +89,18 @@ pub fn biases(centres: Rows, spherical: bool) -> Result<Vec<f32>, OutOfMemory> {
 
 /// The nearest centre of a vector.
 pub fn nearest(vector: &[f16], centres: Rows, biases: &[f32]) -> usize {
+    const AT_ONCE: usize = 64;
     let mut best = (0, f32::NEG_INFINITY);
-    for (index, (centre, bias)) in centres.iter().zip(biases).enumerate() {
-        let score = kernels::dot(vector, centre) - bias;
-        if score > best.1 {
-            best = (index, score);
+    let chunks = centres.components.chunks(AT_ONCE * centres.dimensions);
+    for (i, (centres, biases)) in chunks.zip(biases.chunks(AT_ONCE)).enumerate() {
+        let mut products = [0.0; AT_ONCE];
+        let products = &mut products[..biases.len()];
+        kernels::dots(vector, centres, products);
+        for (place, (product, bias)) in products.iter().zip(biases).enumerate() {
+            let score = product - bias;
+            if score > best.1 {
+                best = (i * AT_ONCE + place, score);
+            }
         }
     }
     best.0

@@ -77,7 +77,27 @@ fn score_codes(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A vector of 384 dimensions with each of 64 rows.
+fn dots(criterion: &mut Criterion) {
+    let halfs: Vec<half::f16> =
+        (0..65 * 384).map(|i| half::f16::from_f32((i % 97) as f32 / 97.0)).collect();
+    let (vector, rows) = halfs.split_at(384);
+    let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("dots");
+    group.throughput(Throughput::Elements(64));
+    for set in available() {
+        group.bench_function(set.name(), |bencher| {
+            let mut products = [0.0; 64];
+            bencher.iter(|| {
+                set.dots(black_box(vector), black_box(rows), &mut products);
+                black_box(&products);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn kernels(criterion: &mut Criterion) {
+    dots(criterion);
     score_codes(criterion);
     each(criterion, "dot", |set, a, b| set.dot(a, b));
     each(criterion, "squared_l2", |set, a, b| set.squared_l2(a, b));

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) dot: fn(&[f16], &[f16]) -> f32,
+    pub(crate) dots: fn(&[f16], &[f16], &mut [f32]),
     pub(crate) squared_l2: fn(&[f16], &[f16]) -> f32,
     pub(crate) l1: fn(&[f16], &[f16]) -> f32,
     pub(crate) cosine_terms: fn(&[f16], &[f16]) -> CosineTerms,
@@ -73,6 +74,13 @@ impl Kernels {
     pub fn dot(&self, a: &[f16], b: &[f16]) -> f32 {
         check_dims(a.len(), b.len());
         (self.dot)(a, b)
+    }
+
+    /// [`crate::dots`] with this set.
+    #[inline]
+    pub fn dots(&self, vector: &[f16], rows: &[f16], products: &mut [f32]) {
+        check_dims(vector.len() * products.len(), rows.len());
+        (self.dots)(vector, rows, products);
     }
 
     /// [`crate::squared_l2`] with this set.

@@ -16,6 +16,7 @@ use half::f16;
 pub(crate) static KERNELS: Kernels = Kernels {
     name: "scalar",
     dot,
+    dots,
     squared_l2,
     l1,
     cosine_terms,
@@ -45,6 +46,12 @@ fn bit(bits: &[u8], i: usize) -> bool {
 
 fn dot(a: &[f16], b: &[f16]) -> f32 {
     pairs(a, b).map(|(x, y)| x * y).sum::<f64>() as f32
+}
+
+fn dots(vector: &[f16], rows: &[f16], products: &mut [f32]) {
+    for (i, product) in products.iter_mut().enumerate() {
+        *product = dot(vector, &rows[i * vector.len()..][..vector.len()]);
+    }
 }
 
 fn squared_l2(a: &[f16], b: &[f16]) -> f32 {

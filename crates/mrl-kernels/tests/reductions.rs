@@ -81,6 +81,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn products_with_several_rows_are_those_with_each(
+        (length, rows, halfs) in (0usize..200, 0usize..11).prop_flat_map(|(length, rows)| {
+            (Just(length), Just(rows), prop::collection::vec(finite_half(), length * (rows + 1)))
+        }),
+    ) {
+        let (vector, matrix) = halfs.split_at(length);
+        for set in available() {
+            let mut products = vec![f32::NAN; rows];
+            set.dots(vector, matrix, &mut products);
+            for (i, product) in products.iter().enumerate() {
+                let row = &matrix[i * length..][..length];
+                let terms = || vector.iter().zip(row).map(|(x, y)| value(*x) * value(*y));
+                let magnitude: f64 = terms().map(f64::abs).sum();
+                let bound = (length as f64 / 16.0 + 12.0) * 2.0_f64.powi(-24) * magnitude;
+                let error = (f64::from(*product) - terms().sum::<f64>()).abs();
+                prop_assert!(error <= bound, "{}, {length}, row {i}: {error:e}", set.name());
+            }
+        }
+    }
+}
+
 /// Each dimension has a weight of its own, so that one lost, doubled or swapped shows exactly.
 #[test]
 fn every_length_to_300_counts_each_dimension_once() {
@@ -98,6 +121,9 @@ fn every_length_to_300_counts_each_dimension_once() {
             let a_squared: f64 = pairs().map(|(x, _)| x * x).sum();
             let b_squared: f64 = pairs().map(|(_, y)| y * y).sum();
             assert_eq!(f64::from(set.dot(a, b)), dot, "dot {name}");
+            let mut products = [0.0; 5];
+            set.dots(a, &b.repeat(5), &mut products);
+            assert_eq!(products.map(f64::from), [dot; 5], "dots {name}");
             assert_eq!(f64::from(set.l1(a, b)), l1, "l1 {name}");
             assert_eq!(f64::from(set.squared_l2(a, b)), l2, "squared_l2 {name}");
             assert_eq!(f64::from(set.squared_norm(a)), a_squared, "squared_norm {name}");

@@ -72,6 +72,10 @@ macro_rules! define_set {
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
+                dots: entry!(
+                    $set, $features,
+                    dots(vector: &[f16], rows: &[f16], products: &mut [f32]) -> ()
+                ),
         squared_l2: entry!($set, $features, squared_l2(a: &[f16], b: &[f16]) -> f32),
         l1: entry!($set, $features, l1(a: &[f16], b: &[f16]) -> f32),
                 cosine_terms: entry!(
