@@ -32,7 +32,7 @@ pub fn bars<const N: usize>(
     most: [usize; N],
     keys: &mut Vec<i32>,
 ) -> Result<[f32; N], OutOfMemory> {
-    const SAMPLE: usize = 1024;
+    const SAMPLE: usize = 2048;
     // Odd, so that the sample comes from all places of blocks.
     let stride = (scores.len() / SAMPLE) | 1;
     keys.clear();

@@ -78,7 +78,7 @@ impl Shares {
     pub fn of(round: u64, complete: bool) -> Self {
         let (finished, returned) = match round {
             _ if complete => (8.0, 16.0),
-            0 => (40.0, 128.0),
+            0 => (32.0, 128.0),
             1 => (32.0, 64.0),
             _ => (16.0, 32.0),
         };
