@@ -456,10 +456,16 @@ impl Assigner {
         let dimensions = self.encoder.shape.dimensions;
         let centres = Rows::new(&self.coarse, self.encoder.coarse_dimensions);
         let frames = Rows::new(&self.frames, dimensions);
-        let rows = tids.iter().zip(vectors.chunks_exact(dimensions));
-        mrl_memory::collect(rows.map(|(tid, vector)| {
-            let list = kmeans::nearest(&self.encoder.coarse(vector), centres, &self.biases);
-            (*tid, FIRST_LIST + list as ListId, self.encoder.row(vector, frames.row(list)))
+        let (mut coarse, mut lists) = (Vec::new(), mrl_memory::filled(0, tids.len())?);
+        for vector in vectors.chunks_exact(dimensions) {
+            mrl_memory::extend(&mut coarse, &self.encoder.coarse(vector))?;
+        }
+        let coarse = Rows::new(&coarse, self.encoder.coarse_dimensions);
+        kmeans::nearest(coarse, centres, &self.biases, &mut lists);
+        let rows = tids.iter().zip(vectors.chunks_exact(dimensions)).zip(lists);
+        mrl_memory::collect(rows.map(|((tid, vector), list)| {
+            let row = self.encoder.row(vector, frames.row(list as usize));
+            (*tid, FIRST_LIST + list, row)
         }))
     }
 }

@@ -42,6 +42,12 @@ impl<'a> Rows<'a> {
         &self.components[index * self.dimensions..][..self.dimensions]
     }
 
+    /// So many of them, from one on.
+    fn part(&self, first: usize, count: usize) -> Self {
+        let components = &self.components[first * self.dimensions..][..count * self.dimensions];
+        Self { components, dimensions: self.dimensions }
+    }
+
     fn iter(&self) -> impl Iterator<Item = &'a [f16]> {
         self.components.chunks_exact(self.dimensions)
     }
@@ -77,7 +83,9 @@ pub fn assign(
     workers: &Workers,
 ) -> Option<Vec<u32>> {
     let biases = biases(centres, spherical).ok()?;
-    workers.map(vectors.count(), STRIDE, |i| nearest(vectors.row(i), centres, &biases) as u32)
+    workers.map(vectors.count(), STRIDE, |first, found| {
+        nearest(vectors.part(first, found.len()), centres, &biases, found);
+    })
 }
 
 /// What is taken off the inner product with each centre, so that the greatest result is the nearest
@@ -87,23 +95,32 @@ pub fn biases(centres: Rows, spherical: bool) -> Result<Vec<f32>, OutOfMemory> {
     mrl_memory::collect(centres.iter().map(bias))
 }
 
-/// The nearest centre of a vector.
-pub fn nearest(vector: &[f16], centres: Rows, biases: &[f32]) -> usize {
-    const AT_ONCE: usize = 64;
-    let mut best = (0, f32::NEG_INFINITY);
-    let chunks = centres.components.chunks(AT_ONCE * centres.dimensions);
-    for (i, (centres, biases)) in chunks.zip(biases.chunks(AT_ONCE)).enumerate() {
-        let mut products = [0.0; AT_ONCE];
-        let products = &mut products[..biases.len()];
-        kernels::dots(vector, centres, products);
-        for (place, (product, bias)) in products.iter().zip(biases).enumerate() {
-            let score = product - bias;
-            if score > best.1 {
-                best = (i * AT_ONCE + place, score);
+/// The nearest centre of each vector.
+pub fn nearest(vectors: Rows, centres: Rows, biases: &[f32], found: &mut [u32]) {
+    /// So many products fit a processor's nearest cache beside what they are made of.
+    const VECTORS: usize = 4;
+    const CENTRES: usize = 32;
+    let length = vectors.dimensions;
+    let groups = vectors.components.chunks(VECTORS * length).zip(found.chunks_mut(VECTORS));
+    for (vectors, found) in groups {
+        let mut best = [f32::NEG_INFINITY; VECTORS];
+        found.fill(0);
+        let chunks = centres.components.chunks(CENTRES * length).zip(biases.chunks(CENTRES));
+        for (chunk, (centres, biases)) in chunks.enumerate() {
+            let mut products = [0.0; VECTORS * CENTRES];
+            let products = &mut products[..found.len() * biases.len()];
+            kernels::products(length, vectors, centres, products);
+            let of_vectors = products.chunks(biases.len()).zip(&mut best).zip(&mut *found);
+            for ((products, best), found) in of_vectors {
+                for (place, (product, bias)) in products.iter().zip(biases).enumerate() {
+                    let score = product - bias;
+                    if score > *best {
+                        (*best, *found) = (score, (chunk * CENTRES + place) as u32);
+                    }
+                }
             }
         }
     }
-    best.0
 }
 
 /// k-means++: each next centre is a vector drawn with a probability in proportion to its squared
@@ -256,9 +273,10 @@ mod tests {
         let rows = Rows::new(&vectors, 32);
         let fit = |centres: &[f16]| -> f32 {
             let centres = Rows::new(centres, 32);
-            let product =
-                |vector| kernels::dot(vector, centres.row(nearest(vector, centres, &[0.0; 20])));
-            rows.iter().map(product).sum()
+            let mut nearest_of = vec![0; rows.count()];
+            nearest(rows, centres, &[0.0; 20], &mut nearest_of);
+            let pairs = rows.iter().zip(nearest_of);
+            pairs.map(|(vector, centre)| kernels::dot(vector, centres.row(centre as usize))).sum()
         };
         let start = first_centres(rows, 20, &mut Random::new(2), &Workers::single()).unwrap();
         assert!(fit(&centres_of(rows, 20, 2)) > 1.02 * fit(&start));

@@ -383,7 +383,8 @@ impl Scan {
         let scored = round.score_blocks(store, &directory, &self.query, chosen, before)?;
         self.counters.codes_scored += scored;
         let (most, shares) = most(scored as usize);
-        self.quota = self.returned + shares.returned(scored);
+        // A query of few dimensions finishes fewer.
+        self.quota = self.returned + shares.returned(scored).min(most as u64 / 2);
         let epsilon = match self.steering.epsilon {
             // In strict order what comes late is lost.
             Epsilon::Auto if first || self.steering.rounds == Rounds::Strict => tuning::EPSILON,

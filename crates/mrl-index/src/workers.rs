@@ -23,13 +23,13 @@ impl Workers {
         Self { threads: 1, before_start: || (), after_start: || (), stop: Box::new(|| false) }
     }
 
-    /// Computes `count` results, piece after piece of at most `stride`; the calling thread takes part, so
-    /// that it can ask whether to stop. Nothing where it was told to, or there is no memory.
+    /// Computes `count` results, piece after piece of at most `stride`, each told its first one's number; the calling
+    /// thread takes part, so that it can ask whether to stop. Nothing where it was told to, or there is no memory.
     pub fn map<T: Send + Clone + Default>(
         &self,
         count: usize,
         stride: usize,
-        compute: impl Fn(usize) -> T + Sync,
+        compute: impl Fn(usize, &mut [T]) + Sync,
     ) -> Option<Vec<T>> {
         let mut results = mrl_memory::filled(T::default(), count).ok()?;
         let stopped = AtomicBool::new(false);
@@ -43,9 +43,7 @@ impl Workers {
                 }
                 let piece = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some((piece, results)) = piece else { return };
-                for (i, result) in results.iter_mut().enumerate() {
-                    *result = compute(piece * stride + i);
-                }
+                compute(piece * stride, results);
             }
         };
         thread::scope(|scope| {
@@ -132,7 +130,10 @@ mod tests {
             let workers = Workers { threads, ..Workers::single() };
             for count in [0, 1, 7, 100] {
                 let expected: Vec<usize> = (0..count).map(|i| i * i).collect();
-                assert_eq!(workers.map(count, 4, |i| i * i), Some(expected));
+                let squares = |first: usize, results: &mut [usize]| {
+                    results.iter_mut().zip(first..).for_each(|(result, i)| *result = i * i);
+                };
+                assert_eq!(workers.map(count, 4, squares), Some(expected));
             }
         }
     }
@@ -158,6 +159,6 @@ mod tests {
     #[test]
     fn it_stops_when_asked() {
         let workers = Workers { threads: 2, stop: Box::new(|| true), ..Workers::single() };
-        assert_eq!(workers.map(1000, 10, |i| i), None);
+        assert_eq!(workers.map(1000, 10, |_, _: &mut [usize]| ()), None);
     }
 }

@@ -100,6 +100,21 @@ fn an_easy_query_scores_fewer_rows() {
     assert!(2 * easy[20] < hard[20], "{} and {}", easy[20], hard[20]);
 }
 
+/// Who goes on through a tenth of the rows has all of them scored a few times, not again for each few more.
+#[test]
+fn a_long_scan_scores_each_row_a_few_times() {
+    const ROWS: usize = 30_000;
+    let vectors = clustered(ROWS, 96, true, 6);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(96, Metric::InnerProduct, false), 20);
+    for query in queries(&vectors, 5, Some(96)) {
+        let steering = Steering::default();
+        let (found, counters) = first(&store, &directory, &rows, &query, steering, ROWS / 10);
+        assert_eq!(found.len(), ROWS / 10);
+        assert!(counters.codes_scored <= 4 * ROWS as u64, "{counters:?}");
+    }
+}
+
 /// Many equal rows: all of them come, each once.
 #[test]
 fn equal_rows_all_come() {

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 pub struct Kernels {
     pub(crate) name: &'static str,
     pub(crate) dot: fn(&[f16], &[f16]) -> f32,
-    pub(crate) dots: fn(&[f16], &[f16], &mut [f32]),
+    pub(crate) products: fn(usize, &[f16], &[f16], &mut [f32]),
     pub(crate) squared_l2: fn(&[f16], &[f16]) -> f32,
     pub(crate) l1: fn(&[f16], &[f16]) -> f32,
     pub(crate) cosine_terms: fn(&[f16], &[f16]) -> CosineTerms,
@@ -76,11 +76,14 @@ impl Kernels {
         (self.dot)(a, b)
     }
 
-    /// [`crate::dots`] with this set.
+    /// [`crate::products`] with this set.
     #[inline]
-    pub fn dots(&self, vector: &[f16], rows: &[f16], products: &mut [f32]) {
-        check_dims(vector.len() * products.len(), rows.len());
-        (self.dots)(vector, rows, products);
+    pub fn products(&self, length: usize, vectors: &[f16], rows: &[f16], products: &mut [f32]) {
+        let count = |halfs: &[f16]| halfs.len().checked_div(length).unwrap_or(0);
+        check_dims(count(vectors) * length, vectors.len());
+        check_dims(count(rows) * length, rows.len());
+        assert_eq!(count(vectors) * count(rows), products.len(), "room for other products");
+        (self.products)(length, vectors, rows, products);
     }
 
     /// [`crate::squared_l2`] with this set.

@@ -4,6 +4,7 @@
 //! Everything here is `#[inline(always)]`: code takes on the features of the function into which
 //! it is inlined, and a call that stayed a call would pass vectors through memory.
 
+pub(crate) use crate::products::products;
 use crate::{
     CodeBytes, CodeLayer, CodeScores, CodeSums, CosineTerms, PrefixTerms, TablePair, scalar,
 };
@@ -303,49 +304,6 @@ impl<I: InstructionSet, A: Accumulator<I>> Accumulator<I> for Second<A> {
 pub(crate) fn dot<I: InstructionSet>(isa: I, a: &[f16], b: &[f16]) -> f32 {
     let Product(sum) = reduce(isa, a, b);
     isa.sum(sum)
-}
-
-/// Rows whose products are summed side by side: what is loaded of the vector serves all of them.
-const ROWS_AT_ONCE: usize = 4;
-/// Separate sums of each.
-const SUMS_A_ROW: usize = 2;
-
-#[inline(always)]
-pub(crate) fn dots<I: InstructionSet>(isa: I, vector: &[f16], rows: &[f16], products: &mut [f32]) {
-    let length = vector.len();
-    let (groups, rest) = products.as_chunks_mut::<ROWS_AT_ONCE>();
-    let (of_groups, of_rest) = rows.split_at(groups.len() * ROWS_AT_ONCE * length);
-    for (i, products) in groups.iter_mut().enumerate() {
-        let rows = &of_groups[i * ROWS_AT_ONCE * length..][..ROWS_AT_ONCE * length];
-        let (one, two) = rows.split_at(2 * length);
-        let ((a, b), (c, d)) = (one.split_at(length), two.split_at(length));
-        let mut sums = [[isa.zero(); SUMS_A_ROW]; ROWS_AT_ONCE];
-        let mut start = 0;
-        while start + SUMS_A_ROW * I::LANES <= length {
-            for k in 0..SUMS_A_ROW {
-                let at = start + k * I::LANES..start + (k + 1) * I::LANES;
-                let x = isa.load(&vector[at.clone()]);
-                for (sums, row) in sums.iter_mut().zip([a, b, c, d]) {
-                    sums[k] = isa.mul_add(x, isa.load(&row[at.clone()]), sums[k]);
-                }
-            }
-            start += SUMS_A_ROW * I::LANES;
-        }
-        // Fewer than so many whole vectors and a partial one are left.
-        for k in 0..SUMS_A_ROW {
-            let at = length.min(start + k * I::LANES)..length.min(start + (k + 1) * I::LANES);
-            let x = isa.load_partial(&vector[at.clone()]);
-            for (sums, row) in sums.iter_mut().zip([a, b, c, d]) {
-                sums[k] = isa.mul_add(x, isa.load_partial(&row[at.clone()]), sums[k]);
-            }
-        }
-        for (product, [first, second]) in products.iter_mut().zip(sums) {
-            *product = isa.sum(isa.add(first, second));
-        }
-    }
-    for (i, product) in rest.iter_mut().enumerate() {
-        *product = dot(isa, vector, &of_rest[i * length..][..length]);
-    }
 }
 
 #[inline(always)]

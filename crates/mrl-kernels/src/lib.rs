@@ -9,13 +9,13 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `scalar` | the definition, in plain Rust |
-//! | `generic` | each algorithm once, over the trait `InstructionSet` |
+//! | `generic`, `products` | each algorithm once, over the trait `InstructionSet` |
 //! | `arch` | that trait for AVX2, AVX-512 and NEON; the only place with `unsafe` |
 //! | `dispatch` | detection, and the table of functions that a set provides |
 //!
 //! # Precision
 //!
-//! The vector sets accumulate in f32, in at least 32 separate sums that are added at the end ([`dots`]: in 16, and n / 16 is in the bound below);
+//! The vector sets accumulate in f32, in at least 32 separate sums that are added at the end ([`products`]: in 8, and n / 8 is in the bound below);
 //! the scalar set accumulates in f64. With `n` dimensions the absolute error of a result is at most
 //! `(n / 32 + 12) · 2⁻²⁴ · Σ|term|`, where the terms are what the kernel sums (`a·b`, `(a − b)²`,
 //! `|a − b|`, …). Products of two halfs are exact in f32, and no finite input up to 16,000
@@ -31,6 +31,7 @@
 mod arch;
 mod dispatch;
 mod generic;
+mod products;
 mod scalar;
 
 pub use dispatch::{Kernels, available, chosen, instruction_set};
@@ -119,14 +120,14 @@ pub fn dot(a: &[f16], b: &[f16]) -> f32 {
     chosen().dot(a, b)
 }
 
-/// The inner products of a vector with each of some rows, which lie one after another: [`dot`] for each, but faster,
-/// and in half as many separate sums.
+/// The inner products of each of some vectors with each of some rows, `length` dimensions all of them and one after
+/// another: that of vector v with row r at `v · rows + r`. [`dot`] for each, but faster, and in 8 separate sums.
 ///
 /// # Panics
-/// If the rows are not as many vectors of the same length as there is room for products.
+/// If they are not whole vectors, or there is not as much room as there are products.
 #[inline]
-pub fn dots(vector: &[f16], rows: &[f16], products: &mut [f32]) {
-    chosen().dots(vector, rows, products);
+pub fn products(length: usize, vectors: &[f16], rows: &[f16], products: &mut [f32]) {
+    chosen().products(length, vectors, rows, products);
 }
 
 /// Squared Euclidean distance Σ (a − b)².

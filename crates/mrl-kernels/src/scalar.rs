@@ -16,7 +16,7 @@ use half::f16;
 pub(crate) static KERNELS: Kernels = Kernels {
     name: "scalar",
     dot,
-    dots,
+    products,
     squared_l2,
     l1,
     cosine_terms,
@@ -48,9 +48,12 @@ fn dot(a: &[f16], b: &[f16]) -> f32 {
     pairs(a, b).map(|(x, y)| x * y).sum::<f64>() as f32
 }
 
-fn dots(vector: &[f16], rows: &[f16], products: &mut [f32]) {
-    for (i, product) in products.iter_mut().enumerate() {
-        *product = dot(vector, &rows[i * vector.len()..][..vector.len()]);
+fn products(length: usize, vectors: &[f16], rows: &[f16], products: &mut [f32]) {
+    let pairs = vectors
+        .chunks_exact(length.max(1))
+        .flat_map(|vector| rows.chunks_exact(length).map(move |row| (vector, row)));
+    for (product, (vector, row)) in products.iter_mut().zip(pairs) {
+        *product = dot(vector, row);
     }
 }
 

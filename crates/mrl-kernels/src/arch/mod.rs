@@ -72,9 +72,11 @@ macro_rules! define_set {
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
-                dots: entry!(
+                products: entry!(
                     $set, $features,
-                    dots(vector: &[f16], rows: &[f16], products: &mut [f32]) -> ()
+                    products(
+                        length: usize, vectors: &[f16], rows: &[f16], products: &mut [f32]
+                    ) -> ()
                 ),
         squared_l2: entry!($set, $features, squared_l2(a: &[f16], b: &[f16]) -> f32),
         l1: entry!($set, $features, l1(a: &[f16], b: &[f16]) -> f32),

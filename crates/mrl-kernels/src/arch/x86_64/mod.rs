@@ -14,7 +14,7 @@ use core::arch::x86_64::*;
 static KERNELS_ZEN4: Kernels = Kernels {
     name: "avx512+avx2",
     dot: avx2::KERNELS.dot,
-    dots: avx2::KERNELS.dots,
+    products: avx2::KERNELS.products,
     squared_l2: avx2::KERNELS.squared_l2,
     l1: avx2::KERNELS.l1,
     cosine_terms: avx2::KERNELS.cosine_terms,
