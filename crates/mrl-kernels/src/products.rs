@@ -57,7 +57,7 @@ pub(crate) fn products<I: InstructionSet>(
     rows: &[f16],
     products: &mut [f32],
 ) {
-    // As many sums as a set has registers for, and some more.
+    // Sums, four for each vector, take half of the registers: the rest is for what is widened.
     match I::LANES {
         16 => products_of::<I, 4>(isa, length, vectors, rows, products),
         _ => products_of::<I, 2>(isa, length, vectors, rows, products),
