@@ -97,6 +97,7 @@ fn workers() -> Workers {
         threads: threads(),
         before_start: signals::block,
         after_start: signals::unblock,
+        has_room: memory::has_room,
         stop: Box::new(|| {
             pgrx::check_for_interrupts!();
             false

@@ -19,6 +19,17 @@ pub fn check() -> Result<(), SqlError> {
     Ok(mrl_memory::check()?)
 }
 
+/// Whether the system would give the process so many bytes more of address space, to be written to.
+pub fn has_room(bytes: usize) -> bool {
+    // SAFETY: a mapping of our own, at an address that the system chooses, and gone before anybody knows it.
+    unsafe {
+        let (access, kind) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let mapped = libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0);
+        mapped != libc::MAP_FAILED && libc::munmap(mapped, bytes) == 0
+    }
+}
+
 impl From<OutOfMemory> for SqlError {
     fn from(error: OutOfMemory) -> Self {
         Self::new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory")

@@ -1,11 +1,16 @@
 //! Threads for work on many vectors: how many, and what is called around their start.
 //!
 //! Whoever embeds this crate may have something to do before a thread starts (a server blocks signals,
-//! so that none is ever delivered to a thread of ours) and may want the work to stop.
+//! so that none is ever delivered to a thread of ours), may know whether the system has room for one, and may want the
+//! work to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::thread::{self, Builder, Scope};
+
+/// A thread's stack, and as much again. What a thread's own variables need the C library allocates at
+/// their first use, and ends the process where it can't.
+const THREAD_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where and how work is done in parallel.
 pub struct Workers {
@@ -13,6 +18,9 @@ pub struct Workers {
     /// Called in the calling thread before threads start, and after.
     pub before_start: fn(),
     pub after_start: fn(),
+    /// Whether the system would map so many bytes more. An allocation tells less: it may come out of what the process has
+    /// been given before, which a thread's stack can't.
+    pub has_room: fn(usize) -> bool,
     /// Asked in the calling thread between pieces of work.
     pub stop: Box<dyn Fn() -> bool>,
 }
@@ -20,7 +28,13 @@ pub struct Workers {
 impl Workers {
     /// No threads, no stop.
     pub fn single() -> Self {
-        Self { threads: 1, before_start: || (), after_start: || (), stop: Box::new(|| false) }
+        Self {
+            threads: 1,
+            before_start: || (),
+            after_start: || (),
+            has_room: |_| true,
+            stop: Box::new(|| false),
+        }
     }
 
     /// Computes `count` results, piece after piece of at most `stride`, each told its first one's number; the calling
@@ -74,7 +88,7 @@ impl Workers {
                 drop(gate.lock());
                 work();
             };
-            if !start_one(scope, when_open) {
+            if !(self.has_room)(THREAD_BYTES) || !start_one(scope, when_open) {
                 break;
             }
             started += 1;
@@ -89,9 +103,6 @@ fn start_one<'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() + Send + 'scope,
 ) -> bool {
-    /// A thread's stack, and as much again. What a thread's own variables need the C library allocates at
-    /// their first use, and ends the process where it can't.
-    const THREAD_BYTES: usize = 4 * 1024 * 1024;
     if mrl_memory::reserve(&mut Vec::<u8>::new(), THREAD_BYTES).is_err() {
         return false;
     }
@@ -123,6 +134,16 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    #[test]
+    fn without_room_no_thread_starts() {
+        let workers = Workers { threads: 3, has_room: |_| false, ..Workers::single() };
+        let started = thread::scope(|scope| workers.start(scope, 2, || unreachable!()));
+        assert_eq!(started, 0);
+        let own = thread::current().id();
+        let found = workers.map(10, 3, |_, results| results.fill(Some(thread::current().id())));
+        assert_eq!(found, Some(vec![Some(own); 10]));
+    }
 
     #[test]
     fn results_come_in_order_whatever_the_threads() {
