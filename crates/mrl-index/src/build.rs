@@ -77,10 +77,13 @@ pub fn coarse_dimensions_for(dimensions: usize) -> usize {
     dimensions.min(COARSE_DIMENSIONS)
 }
 
-/// How many sampled vectors centres are made from.
+/// How many sampled vectors centres are made from: of few lists more each, which makes one build as good as another.
 pub fn sample_for(lists: usize) -> usize {
-    const VECTORS_A_LIST: usize = 64;
-    (lists * VECTORS_A_LIST).max(1000)
+    const LEAST_A_LIST: usize = 64;
+    const MOST_A_LIST: usize = 256;
+    const ENOUGH: usize = 32_768;
+    let enough = (lists * MOST_A_LIST).min(ENOUGH);
+    enough.max(lists * LEAST_A_LIST).max(1000)
 }
 
 /// The frames (whole centres, one after another) of at most `lists` lists of a sample of vectors; of an
@@ -478,7 +481,8 @@ pub fn build<S: PageStore>(
     lists: usize,
 ) -> Result<Directory, S::Error> {
     let mut sample = Vec::new();
-    for (_, vector) in vectors {
+    let step = (vectors.len() / sample_for(lists)).max(1);
+    for (_, vector) in vectors.iter().step_by(step) {
         mrl_memory::extend(&mut sample, vector)?;
     }
     let workers = Workers::single();

@@ -13,6 +13,7 @@ use crate::order;
 use crate::page::{ListId, damaged};
 use crate::query::Query;
 use crate::records::{LANES, Records};
+use crate::shape::Shape;
 use crate::store::PageStore;
 
 /// A copy of the directory.
@@ -26,6 +27,8 @@ pub struct Directory {
     live: Vec<ListId>,
     /// What is taken off a list's inner product: half its squared length where distances are compared.
     bias: Vec<f32>,
+    /// So many times as long is the leading part of its frame.
+    lengths: Vec<f32>,
     /// Of all of them the codes of what they are chosen by, made when a scan first asks.
     codes: OnceCell<Vec<u8>>,
 }
@@ -60,8 +63,8 @@ impl Directory {
     }
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {
-        let codes = OnceCell::new();
-        Self { meta, encoder, entries: vec![], coarse: vec![], live: vec![], bias: vec![], codes }
+        let (entries, coarse, live, bias, lengths) = Default::default();
+        Self { meta, encoder, entries, coarse, live, bias, lengths, codes: OnceCell::new() }
     }
 
     /// Reads the entries, and the frames of lists that the former copy does not have.
@@ -86,17 +89,23 @@ impl Directory {
             }
             while known.next_if(|(other, _)| *other < list).is_some() {}
             let start = self.coarse.len();
-            match (known.next_if(|(other, _)| *other == list), former) {
+            let length = match (known.next_if(|(other, _)| *other == list), former) {
                 (Some((_, i)), Some(former)) => {
                     mrl_memory::extend(&mut self.coarse, &former.coarse[i * width..][..width])?;
+                    former.lengths[i]
                 }
                 _ => {
                     store.check_interrupts()?;
                     let frame = self.read_frame(store, &entry)?;
                     let coarse = coarse_of(&widened(&frame[..width]), self.meta.metric);
                     mrl_memory::extend(&mut self.coarse, &coarse)?;
+                    match self.meta.metric {
+                        Metric::Euclidean => 1.0,
+                        _ => kernels::squared_norm(&frame[..width]).sqrt(),
+                    }
                 }
-            }
+            };
+            mrl_memory::push(&mut self.lengths, length)?;
             let bias = match self.meta.metric {
                 Metric::Euclidean => kernels::squared_norm(&self.coarse[start..]) / 2.0,
                 _ => 0.0,
@@ -121,17 +130,37 @@ impl Directory {
         self.read_frame(store, entry)
     }
 
+    /// A frame's share in the scores of its rows.
+    pub fn base<S: PageStore>(
+        &self,
+        store: &S,
+        query: &Query,
+        list: ListId,
+    ) -> Result<f32, S::Error> {
+        if self.has_whole_frames()
+            && let Ok(place) = self.live.binary_search(&list)
+        {
+            return Ok(query.base(self.coarse_at(place)) * self.lengths[place]);
+        }
+        Ok(query.base(&self.frame(store, list)?))
+    }
+
+    /// Whether what lists are chosen by are their whole frames, but for rounding.
+    fn has_whole_frames(&self) -> bool {
+        self.meta.coarse_dimensions == self.meta.dimensions
+    }
+
     /// Asks for the memory of what a scan reads of a list first: its frame, and what its blocks are about.
     pub fn expect<S: PageStore>(&self, store: &S, list: ListId) {
         let Some(entry) = self.entries.get(list as usize) else { return };
-        let (dimensions, shape) = (self.meta.dimensions, &self.encoder.shape);
-        let frame = meta::frame_offset(entry.frame_place.into(), dimensions);
-        store.expect(entry.frame_block, frame, 2 * dimensions);
-        store.expect(
-            entry.head,
-            0,
-            shape.first_summary + shape.summary_lanes * shape.summary.bytes,
-        );
+        if !self.has_whole_frames() {
+            let dimensions = self.meta.dimensions;
+            let frame = meta::frame_offset(entry.frame_place.into(), dimensions);
+            store.expect(entry.frame_block, frame, 2 * dimensions);
+        }
+        let shape = &self.encoder.shape;
+        let summaries = shape.summary_lanes * shape.summary.bytes;
+        store.expect(entry.head, 0, shape.first_summary + summaries);
     }
 
     pub fn live_lists(&self) -> &[ListId] {
@@ -140,9 +169,12 @@ impl Directory {
 
     /// What a live list is chosen by.
     pub fn coarse_of(&self, list: ListId) -> Option<&[f16]> {
+        self.live.binary_search(&list).ok().map(|place| self.coarse_at(place))
+    }
+
+    fn coarse_at(&self, place: usize) -> &[f16] {
         let width = self.meta.coarse_dimensions;
-        let place = self.live.binary_search(&list).ok()?;
-        self.coarse.get(place * width..(place + 1) * width)
+        &self.coarse[place * width..][..width]
     }
 
     /// The live list nearest to a vector's coarse form, nothing where there is no list.
@@ -180,11 +212,12 @@ impl Directory {
         };
         let (mut scores, mut keys) = (Vec::new(), Vec::new());
         mrl_memory::reserve(&mut scores, lists.next_multiple_of(LANES))?;
-        let form = &self.encoder.shape.row;
+        let Shape { row: form, layers, .. } = &self.encoder.shape;
+        let layers = layers.read_by(self.meta.coarse_dimensions);
         for records in codes.chunks_exact(LANES * form.bytes) {
             let records = Records::new(records, form);
             let (mut some, mut inverse_lengths) = ([0.0; LANES], [1.0; LANES]);
-            query.score_rows(records, usize::MAX, &mut inverse_lengths, &mut some);
+            query.score_rows(records, layers, &mut inverse_lengths, &mut some);
             scores.extend(some);
         }
         scores.truncate(lists);
@@ -223,7 +256,7 @@ impl Directory {
         let used = coarse.len().min(width);
         let mut scored: Vec<(f32, ListId)> = Vec::with_capacity(self.live.len());
         for i in places {
-            let centre = &self.coarse[i * width..][..used];
+            let centre = &self.coarse_at(i)[..used];
             let product = kernels::dot(centre, &coarse[..used]);
             let score = if used == width {
                 product - self.bias[i]
@@ -273,6 +306,7 @@ mod tests {
                     _ => 0.0,
                 });
                 directory.coarse.extend(coarse);
+                directory.lengths.push(1.0);
                 directory.live.push(FIRST_LIST + list as ListId);
             }
             for asked in [dimensions, 100, 40] {

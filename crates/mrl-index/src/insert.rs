@@ -125,7 +125,7 @@ fn add_row<S: PageStore>(
     let head = directory.entries[list as usize].head;
     // The vector asks for the block that a scan for it would look into first.
     let query = Query::new(&directory.encoder, vector);
-    let base = query.base(&directory.frame(store, list)?);
+    let base = directory.base(store, &query, list)?;
     let mut popped = 0;
     loop {
         store.check_interrupts()?;

@@ -22,7 +22,7 @@ pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
 /// The format that this library writes and reads. Versions 1 and 2 were never released.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// No block: the end of a chain.
 pub const NONE: Block = u32::MAX;
 

@@ -70,7 +70,7 @@ impl Known {
         if let Some(base) = self.bases.get(&frame) {
             return Ok(*base);
         }
-        let base = query.base(&directory.frame(store, frame)?);
+        let base = directory.base(store, query, frame)?;
         mrl_memory::insert(&mut self.bases, frame, base)?;
         Ok(base)
     }

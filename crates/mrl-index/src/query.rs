@@ -82,8 +82,12 @@ impl Query {
             _ => Tables::one_bit(&leading).layer(mean.places(0)),
         });
         for layer in 1..=last {
-            let tables = Tables::one_bit(rotated.piece(layer).0);
+            let piece = rotated.piece(layer).0;
+            let tables = Tables::one_bit(piece);
             rows.push(tables.layer(row.places(layer)));
+            let of_means = encoder.shape.components_of_means(layer);
+            let tables =
+                if of_means < piece.len() { Tables::one_bit(&piece[..of_means]) } else { tables };
             means.push(tables.layer(mean.places(layer)));
         }
         Self {

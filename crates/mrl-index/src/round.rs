@@ -15,7 +15,6 @@ use crate::order::{self, NO_BAR, bar};
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
-use crate::records::LANES;
 use crate::rows;
 use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expect_ahead};
 use crate::shape::{Shape, TID_BYTES};
@@ -87,51 +86,6 @@ impl Round {
         let scored = bytes_of(&self.scored) + bytes_of(&self.scores) + bytes_of(&self.scales);
         let rows = bytes_of(&self.squared_errors) + bytes_of(&self.keys);
         self.seen.bytes() + bytes_of(&self.next) + scored + rows
-    }
-
-    /// Of the chosen blocks exchanges the scores for those of the best row of each by layer 0, and gives up the
-    /// others: where the leading dimensions hold most of a vector, they tell more.
-    pub fn look_at_layer_0<S: PageStore>(
-        &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
-        choice: Choice,
-    ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
-        let mut found = mrl_memory::filled([NOTHING; LANES], self.seen.scores.len())?;
-        let found_of = found.as_flattened_mut();
-        let bars = self.choose_first(shape, choice)?;
-        self.look_at(store, shape, query, found_of)?;
-        let best = bar(found_of, choice.best, &mut self.keys)?;
-        if self.choose_further(shape, choice, bars, best)? {
-            self.look_at(store, shape, query, found_of)?;
-        }
-        self.seen.scores = found;
-        Ok(())
-    }
-
-    /// Scores the rows of the blocks that come next by layer 0; `found` takes the best of each.
-    fn look_at<S: PageStore>(
-        &self,
-        store: &S,
-        shape: &Shape,
-        query: &Query,
-        found: &mut [f32],
-    ) -> Result<(), S::Error> {
-        let leading = shape.row.leading_end();
-        let (mut held, mut inverse_lengths) = (Held::default(), [1.0; ROWS]);
-        for (i, next) in self.next.iter().enumerate() {
-            expect_ahead(store, &self.next, i, leading);
-            self.seen.with_rows(store, shape, (*next, leading), &mut held, |block, rows| {
-                let mut scores = self.seen.bases(block, rows);
-                query.score_rows(rows.records, 1, &mut inverse_lengths, &mut scores);
-                let best = greatest(&only(block.rows, scores));
-                // Damage may have made all of them no numbers.
-                found[next.place as usize] = if best > NO_BAR { best } else { UNKNOWN };
-            })?;
-        }
-        Ok(())
     }
 
     /// Scores the rows of the chosen blocks, of which about `most` will go on; returns how many.
@@ -302,18 +256,6 @@ fn only(rows: u32, mut scores: [f32; ROWS]) -> [f32; ROWS] {
     scores
 }
 
-/// The greatest of some scores, which may be no numbers. In an order that vectors can follow.
-fn greatest(scores: &[f32; ROWS]) -> f32 {
-    let mut greatest = *scores;
-    for half in [16, 8, 4, 2, 1] {
-        let (into, from) = greatest.split_at_mut(half);
-        for (a, b) in into.iter_mut().zip(from) {
-            *a = if *b > *a { *b } else { *a };
-        }
-    }
-    greatest[0]
-}
-
 /// How many bits below a place are 1.
 fn ones_below(word: u32, place: usize) -> usize {
     (word & ((1 << place) - 1)).count_ones() as usize
@@ -322,6 +264,7 @@ fn ones_below(word: u32, place: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::LANES;
 
     /// Found by the fuzz target `split`: a score without bounds kept a block from ever being chosen, and so a scan
     /// to the last row from ending.

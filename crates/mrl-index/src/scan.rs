@@ -354,21 +354,15 @@ impl Scan {
             _ => lists.min(all) as f64 / probes_for(all).max(1) as f64,
         };
         // In later rounds what comes near to the best rows has gone on before.
-        let choice = |rows: usize, best: usize, margin: f64| match first && !everything {
+        let chosen = match first && !everything {
             true => Choice {
-                first: (rows as f64 * tuning::FIRST_PART) as usize,
-                margin: (margin * thoroughness) as f32,
-                best,
-                most: (rows as f64 * tuning::MOST_PARTS) as usize,
+                first: (self.scored as f64 * tuning::FIRST_PART) as usize,
+                margin: (funnel.margin * thoroughness) as f32,
+                best: tuning::BEST_ROWS,
+                most: (self.scored as f64 * tuning::MOST_PARTS) as usize,
             },
-            false => Choice::of(rows),
+            false => Choice::of(self.scored),
         };
-        if funnel.by_layer_0 && !everything {
-            let rows = self.scored.saturating_mul(tuning::LOOKED_AT);
-            let looked_at = choice(rows, tuning::BEST_BLOCKS, tuning::MARGIN_BEFORE_LAYER_0);
-            round.look_at_layer_0(store, &directory, &self.query, looked_at)?;
-        }
-        let chosen = choice(self.scored, tuning::BEST_ROWS, funnel.margin);
         let rows = round.seen.rows();
         let most = |scored: usize| {
             // Where everything there is has been scored nothing that is left out can be nearer.

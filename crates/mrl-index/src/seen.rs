@@ -186,7 +186,7 @@ impl Seen {
         let head = directory.entries[list as usize].head;
         let own = match probed.base {
             Some(base) => base,
-            None => query.base(&directory.frame(store, list)?),
+            None => directory.base(store, query, list)?,
         };
         probed.base = Some(own);
         let mut left = [0; LANES];

@@ -58,6 +58,15 @@ const ROW_HEAD: &[usize] = &[TID_BYTES, 1];
 /// A summary's head: which rows are there, which have references, their spread.
 const SUMMARY_HEAD: &[usize] = &[4, 4, 2];
 
+/// What the codes of means have; each dimension of a row's means one bit, where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MeanCodes {
+    /// Bits of each leading dimension: one or two.
+    leading_bits: usize,
+    /// Rotated components that the code of the last layer leaves out.
+    left_out: usize,
+}
+
 /// The places of things on the pages of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -65,9 +74,9 @@ pub struct Shape {
     pub layers: Layers,
     /// How rows lie in their block.
     pub row: Form,
-    /// How summaries lie beside each other, and the bits of each leading dimension in their codes: one or two.
+    /// How summaries lie beside each other, and what their codes have.
     pub summary: Form,
-    pub leading_bits_of_means: usize,
+    means: MeanCodes,
     pub block_bytes: usize,
     /// Where the first summary of a group's page begins.
     pub first_summary: usize,
@@ -91,18 +100,27 @@ impl Shape {
     /// For a dimension outside 1 … [`MOST_DIMENSIONS`].
     pub fn new(dimensions: usize, copies: bool) -> Self {
         assert!((1..=MOST_DIMENSIONS).contains(&dimensions), "no such index");
-        // Means have two bits a leading dimension too where that takes no room from blocks.
-        let (one, two) = (Self::of(dimensions, copies, 1), Self::of(dimensions, copies, 2));
-        if two.group_blocks < one.group_blocks { one } else { two }
+        // Means have two bits a leading dimension too where that takes no room from blocks; if need be in the place of
+        // a quarter of the last layer.
+        let of = |leading_bits, left_out| {
+            Self::of(dimensions, copies, MeanCodes { leading_bits, left_out })
+        };
+        let plain = of(1, 0);
+        let last = plain.layers.range(plain.layers.count() - 1).len();
+        let left_out: &[usize] = if last >= 4 * LEADING { &[0, LEADING] } else { &[0] };
+        let two_bits = left_out.iter().map(|left_out| of(2, *left_out));
+        two_bits.into_iter().find(|two| two.group_blocks >= plain.group_blocks).unwrap_or(plain)
     }
 
-    /// With so many bits for each leading dimension of a summary's code.
-    fn of(dimensions: usize, copies: bool, leading_bits_of_means: usize) -> Self {
+    fn of(dimensions: usize, copies: bool, means: MeanCodes) -> Self {
         let layers = Layers::of(dimensions);
-        let later = (1..layers.count()).map(|layer| layers.code_bytes(layer));
-        let codes = |leading| [leading].into_iter().chain(later.clone());
-        let row = Form::new(ROW_HEAD, codes(CODE_BYTES));
-        let summary = Form::new(SUMMARY_HEAD, codes(LEADING * leading_bits_of_means / 8));
+        let later = |layer| layers.code_bytes(layer);
+        let rows = [CODE_BYTES].into_iter().chain((1..layers.count()).map(later));
+        let row = Form::new(ROW_HEAD, rows);
+        let leading = LEADING * means.leading_bits / 8;
+        let later = |layer| means.components(&layers, layer).div_ceil(8);
+        let codes = [leading].into_iter().chain((1..layers.count()).map(later));
+        let summary = Form::new(SUMMARY_HEAD, codes);
         let block_bytes = ROWS * row.bytes;
         let copies_on_page = if copies { (BODY_BYTES - TAG_BYTES) / (2 * dimensions) } else { 0 };
         let mut shape = Self {
@@ -110,7 +128,7 @@ impl Shape {
             layers,
             row,
             summary,
-            leading_bits_of_means,
+            means,
             block_bytes,
             first_summary: 0,
             summary_lanes: 0,
@@ -191,7 +209,12 @@ impl Shape {
 
     /// Bits a dimension of a summary's code of a layer.
     pub fn bits_of_means(&self, layer: usize) -> usize {
-        if layer == 0 { self.leading_bits_of_means } else { 1 }
+        if layer == 0 { self.means.leading_bits } else { 1 }
+    }
+
+    /// How many of a layer's rotated components a summary's code has, the first ones.
+    pub fn components_of_means(&self, layer: usize) -> usize {
+        self.means.components(&self.layers, layer)
     }
 
     pub fn keeps_copies(&self) -> bool {
@@ -214,6 +237,13 @@ impl Shape {
     }
 }
 
+impl MeanCodes {
+    fn components(&self, layers: &Layers, layer: usize) -> usize {
+        let all = layers.range(layer).len();
+        if layer + 1 == layers.count() { all - self.left_out } else { all }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,14 +259,17 @@ mod tests {
         }
     }
 
-    /// Two bits a leading dimension of a block's mean where they cost nothing.
+    /// Two bits a leading dimension of a block's mean where they take no room from blocks.
     #[test]
     fn means_have_two_bits_where_there_is_room() {
-        for (dimensions, bits, blocks) in [(384, 2, 96), (768, 1, 64), (1024, 2, 32)] {
+        let expected =
+            [(384, 2, 128, 96), (768, 2, 192, 64), (780, 2, 268, 32), (1024, 2, 256, 32)];
+        for (dimensions, bits, last, blocks) in expected {
             let shape = Shape::new(dimensions, false);
+            let of_last = shape.components_of_means(shape.layers.count() - 1);
             assert_eq!(
-                (shape.bits_of_means(0), shape.group_blocks),
-                (bits, blocks),
+                (shape.bits_of_means(0), of_last, shape.group_blocks),
+                (bits, last, blocks),
                 "{dimensions}"
             );
             assert_eq!(shape.bits_of_means(1), 1);

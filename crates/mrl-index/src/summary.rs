@@ -1,5 +1,5 @@
 //! What the rows of a block have in common: their mean, as a code of one bit a dimension, of two in the leading ones
-//! where there is room, and how far from it they lie. By both a scan chooses the blocks that it looks into; by the
+//! where there is room ([`Shape::new`]), and how far from it they lie. By both a scan chooses the blocks that it looks into; by the
 //! mean an insert the block that a row goes to.
 //!
 //! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that
@@ -98,11 +98,14 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
             }
         }
         squared -= mean.iter().map(|x| x * x).sum::<f32>();
-        let mut code = vec![0; (range.len() * shape.bits_of_means(layer)).div_ceil(8)];
+        let coded = &mean[..shape.components_of_means(layer)];
+        let mut code = vec![0; (coded.len() * shape.bits_of_means(layer)).div_ceil(8)];
         let scale = match shape.bits_of_means(layer) {
-            2 => encode_two_bits(&mean, &mut code).scale,
-            _ => encode_one_bit(&mean, &mut code).scale,
+            2 => encode_two_bits(coded, &mut code).scale,
+            _ => encode_one_bit(coded, &mut code).scale,
         };
+        // As the components are rotated, some of them have their share of the product with a query.
+        let scale = scale * mean.len() as f32 / coded.len() as f32;
         codes.push((code, if scale.is_finite() { scale } else { 0.0 }));
     }
     let offset_terms = mean_of(&|row| offset_of(row).map_or(0.0, |offset| offset.term));
@@ -240,7 +243,7 @@ mod tests {
     #[test]
     fn the_mean_is_that_of_the_live_rows() {
         for (dimensions, has_offset) in
-            [(5, false), (64, true), (100, false), (384, false), (384, true)]
+            [(5, false), (64, true), (100, false), (384, false), (384, true), (768, false)]
         {
             let shape = Shape::new(dimensions, false);
             let (bytes, mut vectors) = drawn(&shape, 7);
@@ -262,8 +265,8 @@ mod tests {
                 .map(|i| rows.clone().map(|row| vectors[row][i]).sum::<f32>() / count)
                 .collect();
             for layer in 0..shape.layers.count() {
-                let range = shape.layers.range(layer);
-                let expected = &expected[range];
+                let all = &expected[shape.layers.range(layer)];
+                let expected = &all[..shape.components_of_means(layer)];
                 let (code, scale) = shape.summary.code_of(&mean.record, layer);
                 let bits = shape.bits_of_means(layer);
                 for (i, x) in expected.iter().enumerate() {
@@ -276,12 +279,14 @@ mod tests {
                         "{dimensions}: {layer}, {i}"
                     );
                 }
-                // The code's levels times the scale have the mean's own product with it.
+                // The code's levels times the scale have the mean's own product with it; where they stand for some
+                // of its components, so many times that.
                 let product = match bits {
                     2 => product_two_bits(expected, code),
                     _ => product_one_bit(expected, code),
                 };
-                let squared: f32 = expected.iter().map(|x| x * x).sum();
+                let squared = expected.iter().map(|x| x * x).sum::<f32>();
+                let squared = squared * all.len() as f32 / expected.len() as f32;
                 assert!(
                     (scale * product - squared).abs() <= 0.02 * squared,
                     "{scale} {product} {squared}"

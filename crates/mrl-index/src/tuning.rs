@@ -20,45 +20,31 @@ pub(crate) struct Funnel {
     /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less than
     /// that of the best rows found: see [`Choice::margin`](crate::round::Choice).
     pub margin: f64,
-    /// Whether layer 0 of more rows is looked at first.
-    pub by_layer_0: bool,
 }
 
 impl Funnel {
     /// That of a query of so many dimensions, which reads `part` of a row's codes and has the share `leading` of its
-    /// squared length in layer 0. The more layer 0 says, the fewer rows have to be scored; the less of each
-    /// is read, the more, as blocks are formed by all dimensions.
+    /// squared length in layer 0. The more layer 0 says, the fewer rows have to be scored, and the farther are the best of
+    /// a block from its mean; the less of each is read, the more, as blocks are formed by all dimensions.
     pub fn of(dimensions: usize, part: f64, leading: f32) -> Self {
-        /// With so much in layer 0 of a longer query that comes between the summaries and the codes.
-        const LEADING_ENOUGH: f32 = 0.4;
-        let share = (0.25 * (1.0 - f64::from(leading)) / part).min(1.0);
-        match () {
+        let leading = f64::from(leading);
+        if dimensions <= LEADING {
             // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
             // a row's layer 0 is read in a fraction of the time, and its score is less certain.
-            () if dimensions <= LEADING => {
-                let margin = 0.65 * LEADING as f64 / dimensions as f64;
-                Self { share: 0.55, least: 16_384, margin, by_layer_0: false }
-            }
-            // It chooses better than summaries do.
-            () if leading >= LEADING_ENOUGH => {
-                Self { share: 0.6 * share, least: 1280, margin: 1.0, by_layer_0: true }
-            }
-            () => Self { share, least: 4096, margin: 0.12, by_layer_0: false },
+            let margin = 0.65 * LEADING as f64 / dimensions as f64;
+            return Self { share: 0.55, least: 16_384, margin };
         }
+        let share = (0.25 * (1.0 - leading) / part).min(1.0);
+        Self { share, least: 4096, margin: 0.05 + 0.36 * leading }
     }
 }
 
-/// So many times the rows that are scored are looked at by layer 0, and the margin of that choice.
-pub(crate) const LOOKED_AT: usize = 4;
-pub(crate) const MARGIN_BEFORE_LAYER_0: f64 = 0.0;
 /// Of the blocks that would be looked into if all queries were alike, those that are in any case; and at most so many
 /// times all of them are, where much is found that comes near to the best.
 pub(crate) const FIRST_PART: f64 = 0.25;
 pub(crate) const MOST_PARTS: f64 = 3.0;
-/// What is found is judged by about the 24th best row: a round returns 20 at least. Of blocks whose best rows are known
-/// by layer 0 by the 8th.
+/// What is found is judged by about the 24th best row: a round returns 20 at least.
 pub(crate) const BEST_ROWS: usize = 24;
-pub(crate) const BEST_BLOCKS: usize = 8;
 /// Deviations of an estimate's error.
 pub(crate) const EPSILON: f32 = 2.0;
 /// In later rounds, whose rows are many, and matter less each.
