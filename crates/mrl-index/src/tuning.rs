@@ -6,8 +6,8 @@ use crate::layers::LEADING;
 
 /// Rows whose blocks' summaries the first round scores where there are so many lists.
 pub(crate) fn rows_seen(lists: usize) -> usize {
-    // Nearly a constant: of more lists each is smaller in extent, and lies nearer to what it is near to.
-    let lists_of_a_build = 22.0 + 0.55 * (lists as f64).sqrt();
+    // Of more lists each is smaller in extent, and lies nearer to what it is near to; but more of them are near.
+    let lists_of_a_build = 12.0 + 1.5 * (lists as f64).sqrt();
     (lists_of_a_build * ROWS_A_LIST as f64) as usize
 }
 /// How a round narrows down the rows that it sees to those whose codes are scored.
@@ -35,7 +35,7 @@ impl Funnel {
             return Self { share: 0.55, least: 16_384, margin };
         }
         let share = (0.25 * (1.0 - leading) / part).min(1.0);
-        Self { share, least: 4096, margin: 0.05 + 0.36 * leading }
+        Self { share, least: 4096, margin: 0.1 + 1.1 * leading * leading }
     }
 }
 
