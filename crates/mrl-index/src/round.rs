@@ -31,7 +31,7 @@ pub(crate) struct Choice {
     /// Then the next best,
     /// whose scores are less by at most so many reaches than what
     pub margin: f32,
-    /// so many of the best rows, or of the blocks by their best rows, have that were found in the first;
+    /// so many of the best rows have that were found in the first;
     pub best: usize,
     /// as long as all have at most about so many rows.
     pub most: usize,

@@ -10,6 +10,7 @@ pub(crate) fn rows_seen(lists: usize) -> usize {
     let lists_of_a_build = 12.0 + 1.5 * (lists as f64).sqrt();
     (lists_of_a_build * ROWS_A_LIST as f64) as usize
 }
+
 /// How a round narrows down the rows that it sees to those whose codes are scored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Funnel {
