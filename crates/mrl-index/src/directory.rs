@@ -27,7 +27,7 @@ pub struct Directory {
     live: Vec<ListId>,
     /// What is taken off a list's inner product: half its squared length where distances are compared.
     bias: Vec<f32>,
-    /// So many times as long is the leading part of its frame.
+    /// The length of its frame's leading part, which what it is chosen by is scaled down from; 1 where it is not.
     lengths: Vec<f32>,
     /// Of all of them the codes of what they are chosen by, made when a scan first asks.
     codes: OnceCell<Vec<u8>>,

@@ -98,47 +98,22 @@ impl Round {
         most: usize,
     ) -> Result<u64, S::Error> {
         let shape = &directory.encoder.shape;
-        let bars = self.choose_first(shape, choice)?;
+        let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
+        let [furthest, first] =
+            order::bars(self.seen.scores.as_flattened(), blocks, &mut self.keys)?;
+        self.seen.choose(shape, (first, None), &mut self.next)?;
         let mut scored = self.score(store, shape, query, NO_BAR)?;
-        if choice.most <= choice.first {
-            return Ok(scored);
-        }
-        // A row that is not among the best of some is not among those of more.
-        let least = [most.max(choice.best), choice.best];
-        let [least, best] = order::bars(self.scores.as_flattened(), least, &mut self.keys)?;
-        if self.choose_further(shape, choice, bars, best)? {
+        if choice.most > choice.first && first != NO_BAR {
+            // A row that is not among the best of some is not among those of more.
+            let least = [most.max(choice.best), choice.best];
+            let [least, best] = order::bars(self.scores.as_flattened(), least, &mut self.keys)?;
+            // Of rows of which nothing is known nothing follows.
+            let best = if best == UNKNOWN { NO_BAR } else { best };
+            let further = furthest.max(best - choice.margin * self.seen.reach());
+            self.seen.choose(shape, (further, Some(first)), &mut self.next)?;
             scored += self.score(store, shape, query, least)?;
         }
         Ok(scored)
-    }
-
-    /// The first of the blocks come next; returns the bar that they have passed, and one that at most as many pass as
-    /// may.
-    fn choose_first(&mut self, shape: &Shape, choice: Choice) -> Result<(f32, f32), OutOfMemory> {
-        let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
-        let scores = self.seen.scores.as_flattened();
-        let [most, first] = order::bars(scores, blocks, &mut self.keys)?;
-        self.seen.choose(shape, (first, None), &mut self.next)?;
-        Ok((first, most))
-    }
-
-    /// Those come next that have not passed the first bar and may have rows among the best of what was found, of which
-    /// the last has the score `best`; whether there are any.
-    fn choose_further(
-        &mut self,
-        shape: &Shape,
-        choice: Choice,
-        (first, most): (f32, f32),
-        best: f32,
-    ) -> Result<bool, OutOfMemory> {
-        if choice.most <= choice.first || first == NO_BAR {
-            return Ok(false);
-        }
-        // Of rows of which nothing is known nothing follows.
-        let best = if best == UNKNOWN { NO_BAR } else { best };
-        let further = most.max(best - choice.margin * self.seen.reach());
-        self.seen.choose(shape, (further, Some(first)), &mut self.next)?;
-        Ok(!self.next.is_empty())
     }
 
     /// Scores the rows of the blocks that come next, and keeps what is needed of those that have one with `least` or

@@ -1,6 +1,6 @@
 //! What the rows of a block have in common: their mean, as a code of one bit a dimension, of two in the leading ones
-//! where there is room ([`Shape::new`]), and how far from it they lie. By both a scan chooses the blocks that it looks into; by the
-//! mean an insert the block that a row goes to.
+//! where there is room ([`Shape::new`]), and how far from it they lie. By both a scan chooses the blocks that it looks
+//! into; by the mean an insert the block that a row goes to.
 //!
 //! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that
 //! a split has moved have another, from which all of them may lie so far that a bit a dimension tells little else. A
