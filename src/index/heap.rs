@@ -144,6 +144,12 @@ impl Reranker for HeapReranker {
         }
     }
 
+    fn expect_returned(&mut self, tid: Tid) {
+        if let Rows::Heap(heap) = &self.rows {
+            heap.expect_pointer((tid >> 16) as u32, tid as u16);
+        }
+    }
+
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
         self.check(tid)?;
         // The table overwrites it with the place of the row's version that is seen.

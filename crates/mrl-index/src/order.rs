@@ -1,4 +1,4 @@
-//! Singles as integers of the same order: what is sorted or selected by many comparisons is so faster.
+//! Numbers as integers of the same order: what is sorted or selected by many comparisons is so faster.
 
 use mrl_memory::OutOfMemory;
 
@@ -17,6 +17,19 @@ pub fn key(number: f32) -> i32 {
 #[inline]
 pub fn number(key: i32) -> f32 {
     f32::from_bits((key ^ ((key >> 31) as u32 >> 1) as i32) as u32)
+}
+
+/// A double's place in the order of [`f64::total_cmp`].
+#[inline]
+pub fn wide_key(number: f64) -> i64 {
+    let bits = number.to_bits() as i64;
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
+}
+
+/// The double of a key.
+#[inline]
+pub fn wide_number(key: i64) -> f64 {
+    f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64)
 }
 
 /// A score that about `most` of some have or surpass; [`NO_BAR`] where there are no more.
@@ -68,6 +81,13 @@ mod tests {
             let (a, b) = (f32::from_bits(a), f32::from_bits(b));
             prop_assert_eq!(key(a).cmp(&key(b)), a.total_cmp(&b));
             prop_assert_eq!(number(key(a)).to_bits(), a.to_bits());
+        }
+
+        #[test]
+        fn keys_of_doubles_too(a in any::<u64>(), b in any::<u64>()) {
+            let (a, b) = (f64::from_bits(a), f64::from_bits(b));
+            prop_assert_eq!(wide_key(a).cmp(&wide_key(b)), a.total_cmp(&b));
+            prop_assert_eq!(wide_number(wide_key(a)).to_bits(), a.to_bits());
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! The rows of a scan that wait for their exact distances, and those that have them.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use mrl_memory::OutOfMemory;
 
@@ -17,35 +17,29 @@ pub(crate) struct Waiting {
     pub slot: u16,
 }
 
-/// A row with its exact distance.
-#[derive(Debug, Clone, Copy)]
+/// A row with its exact distance. The greatest is the nearest; of equally near ones the first TID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Exact {
-    pub distance: f64,
-    pub tid: Tid,
+    /// The distance's place in the order of SQL: one comparison of integers orders most of the rows.
+    key: Reverse<i64>,
+    tid: Reverse<Tid>,
 }
 
-impl Ord for Exact {
-    /// The greatest is the nearest; of equally near ones the first TID. As in SQL a distance that is no
-    /// number, whatever its sign bit, is the farthest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        let is_nan = other.distance.is_nan().cmp(&self.distance.is_nan());
-        is_nan.then(other.distance.total_cmp(&self.distance)).then(other.tid.cmp(&self.tid))
+impl Exact {
+    pub fn new(distance: f64, tid: Tid) -> Self {
+        // As in SQL a distance that is no number, whatever its sign bit, is the farthest.
+        let key = if distance.is_nan() { i64::MAX } else { order::wide_key(distance) };
+        Self { key: Reverse(key), tid: Reverse(tid) }
+    }
+
+    pub fn distance(&self) -> f64 {
+        order::wide_number(self.key.0)
+    }
+
+    pub fn tid(&self) -> Tid {
+        self.tid.0
     }
 }
-
-impl PartialOrd for Exact {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Exact {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Exact {}
 
 /// The rows that wait: the best few in order, the others as they come. Most of them are never asked
 /// for, and a heap of all would cost more than their scores did.

@@ -51,8 +51,6 @@ struct Scored {
     place: u32,
     /// Its rows' TIDs, as they lie there.
     tids: [u8; TID_BYTES * ROWS],
-    /// Where the query divides by them, those of the rows.
-    inverse_lengths: [f32; ROWS],
 }
 
 /// The blocks of a round, and what is known of their rows. One round after another uses the same memory.
@@ -64,6 +62,8 @@ pub(crate) struct Round {
     scored: Vec<Scored>,
     /// Of each of them: its rows' scores.
     scores: Vec<[f32; ROWS]>,
+    /// Of each of them, where the query divides by them: those of its rows.
+    inverse_lengths: Vec<[f32; ROWS]>,
     /// Of each of them: its rows' scales, layer after layer.
     scales: Vec<CodeScales>,
     /// Of each row that goes on, the square of its error's deviation.
@@ -78,14 +78,16 @@ impl Round {
         self.seen.clear();
         self.scored.clear();
         self.scores.clear();
+        self.inverse_lengths.clear();
         self.scales.clear();
     }
 
     /// About how many bytes it has.
     pub fn bytes(&self) -> usize {
         let scored = bytes_of(&self.scored) + bytes_of(&self.scores) + bytes_of(&self.scales);
+        let lengths = bytes_of(&self.inverse_lengths);
         let rows = bytes_of(&self.squared_errors) + bytes_of(&self.keys);
-        self.seen.bytes() + bytes_of(&self.next) + scored + rows
+        self.seen.bytes() + bytes_of(&self.next) + scored + lengths + rows
     }
 
     /// Scores the rows of the chosen blocks, of which about `most` will go on; returns how many.
@@ -134,6 +136,7 @@ impl Round {
             expect_ahead(store, &self.next, i, expected);
             mrl_memory::reserve(&mut self.scored, 1)?;
             mrl_memory::reserve(&mut self.scores, 1)?;
+            mrl_memory::reserve(&mut self.inverse_lengths, usize::from(query.divides()))?;
             mrl_memory::reserve(&mut self.scales, query.layers())?;
             let (seen, place) = (&self.seen, next.place);
             seen.with_rows(store, shape, (*next, needed), &mut held, |block, rows| {
@@ -145,8 +148,11 @@ impl Round {
                 scores = only(block.rows, scores);
                 scored += u64::from(block.rows.count_ones());
                 if mrl_kernels::at_least(&scores, least) != 0 {
-                    self.scored.push(Scored { place, tids: *rows.tids(), inverse_lengths });
+                    self.scored.push(Scored { place, tids: *rows.tids() });
                     self.scores.push(scores);
+                    if query.divides() {
+                        self.inverse_lengths.push(inverse_lengths);
+                    }
                     self.scales
                         .extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
                 }
@@ -180,10 +186,11 @@ impl Round {
             mrl_memory::reserve(&mut self.squared_errors, count)?;
             let first = waiting.len();
             let scales = &self.scales[i * query.layers()..][..query.layers()];
+            let inverse_lengths = self.inverse_lengths.get(i).unwrap_or(&[1.0; ROWS]);
             for row in bits(chosen) {
                 let slot = block.index as usize * ROWS + row;
                 let copy = self.seen.copy_page(group, slot, shape);
-                let inverse_length = scored.inverse_lengths[row];
+                let inverse_length = inverse_lengths[row];
                 let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
                 waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
                 let squared = query.squared_error(scales, row);

@@ -29,7 +29,7 @@ use crate::references::read_references;
 use crate::round::{Choice, Round};
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
-use crate::tuning::{self, Funnel, Shares};
+use crate::tuning::{self, Funnel, Growth, Shares};
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,6 +99,8 @@ pub trait Reranker {
     type Error;
     /// Tells that some rows will soon be asked for. A hint, of any TIDs.
     fn expect(&mut self, _tids: impl Iterator<Item = Tid>) {}
+    /// Tells which row, whose distance is known, will most likely be returned next. A hint.
+    fn expect_returned(&mut self, _tid: Tid) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -130,7 +132,7 @@ pub struct Workspace(Round);
 
 impl Workspace {
     /// What is worth keeping between scans: more than a scan of a few lists needs is given back.
-    const MOST_BYTES: usize = 1 << 20;
+    const MOST_BYTES: usize = 8 << 20;
 }
 
 /// One scan of an index.
@@ -226,16 +228,19 @@ impl Scan {
             }
             let bound = self.waiting.best();
             if let Some(best) = self.exact.peek()
-                && bound.is_none_or(|bound| self.query.score_of(best.distance) >= bound)
+                && bound.is_none_or(|bound| self.query.score_of(best.distance()) >= bound)
             {
                 let best = *best;
                 self.exact.pop();
-                if self.steering.rounds == Rounds::Strict && best.distance < self.last {
+                if self.steering.rounds == Rounds::Strict && best.distance() < self.last {
                     continue;
                 }
-                self.last = best.distance;
+                self.last = best.distance();
                 self.returned += 1;
-                return Ok(Some(best.tid));
+                if let Some(next) = self.exact.peek() {
+                    reranker.expect_returned(next.tid());
+                }
+                return Ok(Some(best.tid()));
             }
             match self.waiting.pop()? {
                 Some(waiting) => self.rerank(store, reranker, waiting)?,
@@ -283,7 +288,7 @@ impl Scan {
             }
         };
         if let Some(distance) = distance {
-            mrl_memory::add(&mut self.exact, Exact { distance, tid: waiting.tid })?;
+            mrl_memory::add(&mut self.exact, Exact::new(distance, waiting.tid))?;
         }
         Ok(())
     }
@@ -300,9 +305,9 @@ impl Scan {
     fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
         let all = self.directory.live_lists().len();
         let number = self.counters.rounds;
-        let (first, growth) = (number == 0, tuning::growth(number));
+        let (first, growth) = (number == 0, Growth::of(number));
         let (lists, enough_rows) = match self.steering.probes {
-            _ if !first => (self.probed.len().max(1) * growth, usize::MAX),
+            _ if !first => (self.probed.len().max(1) * growth.lists, usize::MAX),
             Probes::All => (all, usize::MAX),
             Probes::Lists(lists) => (lists, usize::MAX),
             Probes::Auto => {
@@ -346,7 +351,7 @@ impl Scan {
             () if everything => usize::MAX / 4,
             // How many rows the lists have is known once they are seen.
             () if first => ((round.seen.rows() as f64 * funnel.share) as usize).max(funnel.least),
-            () => self.scored.saturating_mul(growth),
+            () => (self.scored as f64 * growth.rows) as usize,
         };
         // Who asks for more lists wants more of each.
         let thoroughness = match self.steering.probes {

@@ -85,7 +85,17 @@ impl Shares {
     }
 }
 
-/// By what the lists and the rows that are scored grow from one round to the next, the number of which this is.
-pub(crate) fn growth(round: u64) -> usize {
-    if round == 1 { 2 } else { 4 }
+/// By what the lists that a round looks into, and the rows that it scores, are more than those of the round before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Growth {
+    pub lists: usize,
+    pub rows: f64,
+}
+
+impl Growth {
+    /// That of a round by its number, from 1. The first has scored the rows that are likely to be near, and the second
+    /// looks mostly into the lists that it adds.
+    pub fn of(round: u64) -> Self {
+        if round == 1 { Self { lists: 2, rows: 1.5 } } else { Self { lists: 4, rows: 4.0 } }
+    }
 }
