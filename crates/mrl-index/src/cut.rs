@@ -24,7 +24,7 @@ const MOST_COMPONENTS: usize = 8 << 20;
 const MOST_SHARE: f64 = 1.2;
 /// Rounds of k-means, and about how many of the rows they look at.
 const ROUNDS: usize = 9;
-const SAMPLE: usize = 2000;
+const SAMPLE: usize = 5000;
 
 /// The parts that a list falls into, and their frames.
 pub(crate) struct Cut {

@@ -26,7 +26,7 @@ use crate::vectors::{Vectors, encode_again};
 /// reuses what its own splits left.
 const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
 /// Lists that are cut anew with one that is split.
-const NEIGHBOURS: usize = 3;
+const NEIGHBOURS: usize = 5;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do or another one adds lists at this moment.
@@ -99,8 +99,7 @@ fn replace<S: PageStore>(
                     retired.push(neighbour);
                 }
                 let centres = [&halves[..], &others].concat();
-                let fits = !others.is_empty() && meta_fits(&directory.meta, &retired);
-                let cut = if fits { pool.sides(store, centres)? } else { None };
+                let cut = if others.is_empty() { None } else { pool.sides(store, centres)? };
                 let sides = match cut {
                     Some(sides) => sides,
                     None => {
@@ -161,7 +160,8 @@ fn replace<S: PageStore>(
     Ok(true)
 }
 
-/// The live lists nearest to a list, and their centres in the form that lists are chosen by; none whose rows are alike.
+/// The live lists nearest to a list that can be retired with it, and their centres in the form that lists are chosen by;
+/// none whose rows are alike.
 ///
 /// None either where former lists still wait for scans and transactions to end: within one large transaction no page
 /// of theirs can be used again, and each list that is cut with another leaves twice as many.
@@ -172,12 +172,21 @@ fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
         return Vec::new();
     }
     let Some(own) = directory.coarse_of(list) else { return Vec::new() };
-    let ranked = directory.ranked(own, 1 + NEIGHBOURS).into_iter().map(|(_, other)| other);
-    let others =
-        ranked.filter(|other| *other != list && directory.entries[*other as usize].patience == 0);
-    let with_centres =
-        others.filter_map(|other| Some((other, directory.coarse_of(other)?.to_vec())));
-    with_centres.take(NEIGHBOURS).collect()
+    let (mut retired, mut neighbours) = (vec![list], Vec::new());
+    for (_, other) in directory.ranked(own, 1 + 2 * NEIGHBOURS) {
+        let is_alike = directory.entries[other as usize].patience > 0;
+        if neighbours.len() == NEIGHBOURS || other == list || is_alike {
+            continue;
+        }
+        retired.push(other);
+        match directory.coarse_of(other) {
+            Some(centre) if meta_fits(&directory.meta, &retired) => {
+                neighbours.push((other, centre.to_vec()));
+            }
+            _ => retired.truncate(retired.len() - 1),
+        }
+    }
+    neighbours
 }
 
 /// Whether the entries of lists that are retired, and of those that take their places, can be written in one change.
