@@ -11,7 +11,7 @@ use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
-use crate::encode::{Encoder, narrowed};
+use crate::encode::{Encoder, narrow_into, narrowed};
 use crate::exchange::exchange;
 use crate::shape::Shape;
 use crate::summary::Offset;
@@ -37,12 +37,14 @@ pub fn arrange<'a>(
     let mut rows = Vec::new();
     mrl_memory::reserve(&mut rows, count * dimensions + shape.dimensions)?;
     for (i, (record, offset)) in rows_given.enumerate() {
-        Encoder::decode_rotated(shape, record, |layer, mut piece| {
+        Encoder::decode_rotated(shape, record, |layer, piece| {
             if let Some(offset) = offset {
                 let offset = &offset.rotated[shape.layers.range(layer)];
                 piece.iter_mut().zip(offset).for_each(|(x, more)| *x += more);
             }
-            rows.extend(narrowed(&piece));
+            let start = rows.len();
+            rows.resize(start + piece.len(), f16::ZERO);
+            narrow_into(piece, &mut rows[start..]);
         });
         rows.truncate((i + 1) * dimensions);
     }

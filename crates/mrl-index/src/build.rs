@@ -10,7 +10,7 @@ use mrl_memory::OutOfMemory;
 use crate::arrange::arrange;
 use crate::block::ROWS;
 use crate::directory::Directory;
-use crate::encode::{Encoder, coarse_of, narrowed, widened};
+use crate::encode::{Encoder, coarse_of, narrowed};
 use crate::group::{self, Group, Tid};
 use crate::kmeans::{self, Rows};
 use crate::meta::{
@@ -94,7 +94,7 @@ pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> O
     let mut coarse = Vec::new();
     mrl_memory::reserve(&mut coarse, sample.len() / dimensions * width).ok()?;
     for vector in sample.chunks_exact(dimensions) {
-        coarse.extend(coarse_of(&widened(&vector[..width]), plan.metric));
+        coarse.extend(coarse_of(&vector[..width], plan.metric));
     }
     let rows = Rows::new(&coarse, width);
     let spherical = plan.metric != Metric::Euclidean;
@@ -200,7 +200,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let mut coarse = Vec::new();
         mrl_memory::reserve(&mut coarse, frames.len() / dimensions * width)?;
         for frame in frames.chunks_exact(dimensions) {
-            coarse.extend(coarse_of(&widened(&frame[..width]), self.meta.metric));
+            coarse.extend(coarse_of(&frame[..width], self.meta.metric));
         }
         let centres = Rows::new(&coarse, width);
         let biases = kmeans::biases(centres, self.meta.metric != Metric::Euclidean)?;

@@ -49,14 +49,15 @@ pub fn encode_one_bit(piece: &[f32], code: &mut [u8]) -> Factors {
     }
     let sum = sums.iter().sum();
     // The levels are ±1, so their length is √n.
-    factors(piece, sum, piece.len() as f64)
+    factors(squared_length(piece), piece.len(), sum, piece.len() as f64)
 }
 
 /// Writes the two-bit code of a rotated piece, `piece.len() / 4` bytes rounded up.
 pub fn encode_two_bits(piece: &[f32], code: &mut [u8]) -> Factors {
     debug_assert_eq!(code.len(), piece.len().div_ceil(4));
     code.fill(0);
-    let deviation = (squared_length(piece) / piece.len() as f64).sqrt() as f32;
+    let squared = squared_length(piece);
+    let deviation = (squared / piece.len() as f64).sqrt() as f32;
     if deviation == 0.0 {
         return Factors::default();
     }
@@ -65,46 +66,93 @@ pub fn encode_two_bits(piece: &[f32], code: &mut [u8]) -> Factors {
     let (eights, rest) = piece.as_chunks::<8>();
     let mut last = [0f32; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let all = || eights.iter().chain([&last]);
     let sum_of = |eight: [f32; 8]| f64::from(eight.iter().sum::<f32>());
-    let mut sizes = [0f32; 8];
-    for eight in all() {
-        (0..8).for_each(|i| sizes[i] += eight[i].abs());
+    let mut sizes = last.map(f32::abs);
+    for eight in eights {
+        sizes.iter_mut().zip(eight).for_each(|(sum, x)| *sum += x.abs());
     }
     let size = sum_of(sizes);
     let sums = |step: f32| {
-        let (mut outer, mut count) = ([0f32; 8], [0f32; 8]);
-        for eight in all() {
+        let (mut outer, mut count) = ([0f32; 8], [0u32; 8]);
+        let mut take = |eight: &[f32; 8]| {
             for i in 0..8 {
-                let is_outer = eight[i].abs() >= step;
-                outer[i] += if is_outer { eight[i].abs() } else { 0.0 };
-                count[i] += if is_outer { 1.0 } else { 0.0 };
+                let (size, is_outer) = (size_bits(eight[i]), is_outer(eight[i], step));
+                outer[i] += f32::from_bits(size & is_outer.wrapping_neg());
+                count[i] += is_outer;
             }
-        }
-        let product = size / 2.0 + sum_of(outer);
-        (product, piece.len() as f64 / 4.0 + 2.0 * sum_of(count))
+        };
+        eights.iter().for_each(&mut take);
+        take(&last);
+        let count: u32 = count.iter().sum();
+        (size / 2.0 + sum_of(outer), piece.len() as f64 / 4.0 + 2.0 * f64::from(count))
     };
     // The step whose levels point the most into the piece's direction.
-    let by_step = STEPS.map(|step| {
-        let (product, levels_squared) = sums(step * deviation);
-        (product / levels_squared.sqrt(), step * deviation, product, levels_squared)
-    });
-    let best = by_step.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((_, step, product, levels_squared)) = best else { return Factors::default() };
-    for (i, component) in piece.iter().enumerate() {
-        code[i / 4] |= (nearest(*component, step) as u8) << (2 * (i % 4));
+    let (mut best, mut greatest) = (None, f64::NEG_INFINITY);
+    for step in STEPS.map(|step| step * deviation) {
+        let (product, levels_squared) = sums(step);
+        let cosine = product / levels_squared.sqrt();
+        if cosine >= greatest {
+            (best, greatest) = (Some((step, product, levels_squared)), cosine);
+        }
     }
-    factors(piece, product, levels_squared)
+    let Some((step, product, levels_squared)) = best else { return Factors::default() };
+    for (byte, components) in code.iter_mut().zip(piece.chunks(4)) {
+        for (i, component) in components.iter().enumerate() {
+            *byte |= nearest(*component, step) << (2 * i);
+        }
+    }
+    factors(squared, piece.len(), product, levels_squared)
+}
+
+/// The best guess at the piece that a one-bit code stands for, of so many components.
+pub fn decode_one_bit(code: &[u8], scale: f32, length: usize, piece: &mut Vec<f32>) {
+    /// What makes a number one of the signs that a byte has.
+    const SIGNS: [[u32; 8]; 256] = {
+        let (mut signs, mut byte) = ([[0; 8]; 256], 0);
+        while byte < 256 {
+            let mut i = 0;
+            while i < 8 {
+                signs[byte][i] = if byte & 0x80 >> i == 0 { 1 << 31 } else { 0 };
+                i += 1;
+            }
+            byte += 1;
+        }
+        signs
+    };
+    piece.clear();
+    for byte in code {
+        piece.extend(SIGNS[usize::from(*byte)].map(|sign| f32::from_bits(scale.to_bits() ^ sign)));
+    }
+    piece.truncate(length);
+}
+
+/// The same of a two-bit code.
+pub fn decode_two_bits(code: &[u8], scale: f32, length: usize, piece: &mut Vec<f32>) {
+    piece.clear();
+    for byte in code {
+        piece.extend([0, 2, 4, 6].map(|shift| scale * LEVELS[usize::from(byte >> shift & 3)]));
+    }
+    piece.truncate(length);
 }
 
 /// Which of the four levels, `step` apart, is the nearest to a component.
-fn nearest(component: f32, step: f32) -> usize {
-    match component / step {
-        x if x < -1.0 => 0,
-        x if x < 0.0 => 1,
-        x if x < 1.0 => 2,
-        _ => 3,
-    }
+#[inline]
+fn nearest(component: f32, step: f32) -> u8 {
+    let (is_negative, is_outer) = (component.to_bits() >> 31, is_outer(component, step));
+    ((is_negative ^ 1) << 1 | (is_outer ^ is_negative)) as u8
+}
+
+/// The bits of a number's size, which as integers are in the order of the sizes.
+#[inline]
+fn size_bits(number: f32) -> u32 {
+    number.to_bits() & (u32::MAX >> 1)
+}
+
+/// 1 where a component is nearer to an outer level than to an inner one. Written without a branch, which the processor
+/// would guess wrong half the time.
+#[inline]
+fn is_outer(component: f32, step: f32) -> u32 {
+    u32::from(size_bits(component) as i32 >= size_bits(step) as i32)
 }
 
 fn squared_length(piece: &[f32]) -> f64 {
@@ -119,15 +167,14 @@ fn squared_length(piece: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// From `⟨u, o⟩` and `|u|²`. A piece of zeros has no direction: its factors are 0, and so is its
+/// From `|o|²`, how many components it has, `⟨u, o⟩` and `|u|²`. A piece of zeros has no direction: its factors are 0, and so is its
 /// estimate, exactly.
-fn factors(piece: &[f32], product: f64, levels_squared: f64) -> Factors {
-    let squared = squared_length(piece);
+fn factors(squared: f64, components: usize, product: f64, levels_squared: f64) -> Factors {
     if squared == 0.0 || product <= 0.0 {
         return Factors::default();
     }
     // Of one component the code says all but the length, which the scale has.
-    let others = (piece.len().max(2) - 1) as f64;
+    let others = (components.max(2) - 1) as f64;
     let cosine_squared = (product * product / (squared * levels_squared)).min(1.0);
     let error = (squared * (1.0 - cosine_squared) / (cosine_squared * others)).sqrt();
     Factors { scale: (squared / product) as f32, error: error as f32 }

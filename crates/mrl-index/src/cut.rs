@@ -7,12 +7,14 @@ use mrl_memory::OutOfMemory;
 
 use crate::chain::Member;
 use crate::directory::Directory;
-use crate::encode::{coarse_of, narrowed, widened};
+use crate::encode::narrowed;
 use crate::insert::SLOTS_BEFORE_SPLIT;
+use crate::kmeans::{self, Rows};
 use crate::meta::{self, Entry};
 use crate::page::{Block, ListId};
 use crate::store::PageStore;
 use crate::vectors::{Vectors, vector_of};
+use crate::workers::Workers;
 
 /// The smaller part of a split has at least this share of the rows; else the cut goes through the median. Of a cut of
 /// several lists a part has at least this share of what it would have if all were equal.
@@ -47,14 +49,16 @@ impl Cut {
     }
 }
 
-/// Rows that are cut, with what their codes say about their vectors, and with what lists are chosen by.
+/// Rows that are cut, with what is known of their vectors, and with what lists are chosen by.
 #[derive(Default)]
 pub(crate) struct Pool {
     members: Vec<Member>,
-    vectors: Vec<Vec<f32>>,
-    /// The vectors themselves, where they are at hand.
-    exact: Vec<Option<Vec<f16>>>,
-    coarse: Vec<Vec<f16>>,
+    /// The vectors themselves, where they are at hand, else what the rows' codes say about them.
+    vectors: Vec<Vec<f16>>,
+    is_exact: Vec<bool>,
+    /// What lists are chosen by, `width` components of each.
+    coarse: Vec<f16>,
+    width: usize,
     /// How many of them are of the list that is split: the first ones.
     own: usize,
 }
@@ -85,32 +89,37 @@ impl Pool {
         if exact.iter().flatten().count() < exact.len() / 2 {
             exact.fill(None);
         }
+        self.width = encoder.coarse_dimensions;
         mrl_memory::reserve(&mut self.members, members.len())?;
         mrl_memory::reserve(&mut self.vectors, members.len())?;
-        mrl_memory::reserve(&mut self.exact, members.len())?;
-        mrl_memory::reserve(&mut self.coarse, members.len())?;
+        mrl_memory::reserve(&mut self.is_exact, members.len())?;
+        mrl_memory::reserve(&mut self.coarse, members.len() * self.width)?;
         if self.members.is_empty() {
             self.own = members.len();
         }
         for (member, exact) in members.into_iter().zip(exact) {
             store.check_interrupts()?;
-            let vector = match &exact {
-                Some(exact) => widened(exact),
-                None => encoder.decode(&member.row.record, frame_of(&frames, &member)),
-            };
-            self.coarse.push(coarse_of(&vector[..encoder.coarse_dimensions], encoder.metric));
+            self.is_exact.push(exact.is_some());
+            let guess =
+                || narrowed(&encoder.decode(&member.row.record, frame_of(&frames, &member)));
+            let vector = exact.unwrap_or_else(guess);
+            self.coarse.extend(encoder.coarse(&vector));
             self.vectors.push(vector);
-            self.exact.push(exact);
             self.members.push(member);
         }
         Ok(())
     }
 
+    /// What lists are chosen by, of all rows.
+    fn coarse(&self) -> Rows<'_> {
+        Rows::new(&self.coarse, self.width)
+    }
+
     /// What of a row's vector decides on the list, of those rows whose vectors are at hand if there are any.
-    fn surest(&self) -> Result<Vec<&Vec<f16>>, OutOfMemory> {
-        let known = self.coarse.iter().zip(&self.exact).filter(|(_, exact)| exact.is_some());
+    fn surest(&self) -> Result<Vec<&[f16]>, OutOfMemory> {
+        let known = self.coarse().iter().zip(&self.is_exact).filter(|(_, is_exact)| **is_exact);
         let known = mrl_memory::collect(known.map(|(coarse, _)| coarse))?;
-        if known.is_empty() { mrl_memory::collect(&self.coarse) } else { Ok(known) }
+        if known.is_empty() { mrl_memory::collect(self.coarse().iter()) } else { Ok(known) }
     }
 
     pub fn is_large(&self, dimensions: usize) -> bool {
@@ -120,45 +129,54 @@ impl Pool {
     pub fn leave_own(&mut self) {
         self.members.truncate(self.own);
         self.vectors.truncate(self.own);
-        self.exact.truncate(self.own);
-        self.coarse.truncate(self.own);
+        self.is_exact.truncate(self.own);
+        self.coarse.truncate(self.own * self.width);
     }
 
-    /// Moves centres to the means of the rows that are nearest to them, some rounds long: of each row the nearest
-    /// centre then.
+    /// Centres that have moved to the means of the rows that are nearest to them, some rounds long, and of each row the
+    /// nearest of them then.
     fn rounds<S: PageStore>(
         &self,
         store: &S,
-        centres: &mut [Vec<f16>],
-    ) -> Result<Vec<usize>, S::Error> {
-        let stride = self.coarse.len().div_ceil(SAMPLE).max(1);
-        let sample: Vec<&Vec<f16>> = mrl_memory::collect(self.coarse.iter().step_by(stride))?;
+        mut centres: Vec<f16>,
+    ) -> Result<(Vec<f16>, Vec<u32>), S::Error> {
+        /// Rows between two questions whether to stop.
+        const AT_ONCE: usize = 1024;
+        let rows = self.coarse();
+        let stride = rows.count().div_ceil(SAMPLE).max(1);
+        let mut sample = Vec::new();
+        mrl_memory::reserve(&mut sample, rows.count().div_ceil(stride) * self.width)?;
+        rows.iter().step_by(stride).for_each(|row| sample.extend_from_slice(row));
+        let (sample, workers) = (Rows::new(&sample, self.width), Workers::single());
+        // Such workers are never told to stop.
+        let no_room = OutOfMemory { bytes: size_of::<f64>() * centres.len() };
         for _ in 0..ROUNDS {
             store.check_interrupts()?;
-            let sides = nearest(&sample, centres)?;
-            for (side, centre) in centres.iter_mut().enumerate() {
-                if let Some(mean) = mean(&sample, |i| sides.get(i) == Some(&side)) {
-                    *centre = narrowed(&mean);
-                }
-            }
+            centres = kmeans::moved(sample, &centres, false, &workers).ok_or(no_room)?;
         }
-        Ok(nearest(&self.coarse, centres)?)
+        let biases = kmeans::biases(Rows::new(&centres, self.width), false)?;
+        let mut sides = mrl_memory::filled(0, rows.count())?;
+        for (i, sides) in sides.chunks_mut(AT_ONCE).enumerate() {
+            store.check_interrupts()?;
+            let some = rows.part(i * AT_ONCE, sides.len());
+            kmeans::nearest(some, Rows::new(&centres, self.width), &biases, sides);
+        }
+        Ok((centres, sides))
     }
 
     /// The sides of all rows, as many as there are centres; nothing where the parts would differ too much.
     pub fn sides<S: PageStore>(
         &self,
         store: &S,
-        mut centres: Vec<Vec<f16>>,
-    ) -> Result<Option<Vec<usize>>, S::Error> {
-        let mut sides = self.rounds(store, &mut centres)?;
-        let equal = sides.len() as f64 / centres.len() as f64;
-        balance(&self.coarse, &centres, &mut sides, (MOST_SHARE * equal) as usize + 1)?;
-        let mut counts = vec![0; centres.len()];
-        sides.iter().for_each(|side| counts[*side] += 1);
+        centres: Vec<f16>,
+    ) -> Result<Option<Vec<u32>>, S::Error> {
+        let (centres, mut sides) = self.rounds(store, centres)?;
+        let centres = Rows::new(&centres, self.width);
+        let equal = sides.len() as f64 / centres.count() as f64;
+        balance(self.coarse(), centres, &mut sides, (MOST_SHARE * equal) as usize + 1)?;
         let least = (LEAST_SHARE * equal) as usize;
         let fits = |count: &usize| (least..SLOTS_BEFORE_SPLIT * 9 / 10).contains(count);
-        Ok(counts.iter().all(fits).then_some(sides))
+        Ok(counts(&sides, centres.count()).iter().all(fits).then_some(sides))
     }
 
     /// The sides of the rows of the list that is split alone, of two.
@@ -166,26 +184,26 @@ impl Pool {
         &self,
         store: &S,
         halves: &[Vec<f16>; 2],
-    ) -> Result<Vec<usize>, S::Error> {
-        let mut centres = halves.clone();
-        let sides = self.rounds(store, &mut centres)?;
-        let second = sides.iter().sum::<usize>();
+    ) -> Result<Vec<u32>, S::Error> {
+        let (centres, sides) = self.rounds(store, halves.concat())?;
+        let second = sides.iter().sum::<u32>() as usize;
         let share = second.min(sides.len() - second) as f64 / sides.len() as f64;
         if share < LEAST_SHARE {
-            return Ok(equal_halves(&self.coarse, &centres)?);
+            let (first, second) = centres.split_at(self.width);
+            return Ok(equal_halves(self.coarse().iter(), [first, second])?);
         }
         Ok(sides)
     }
 
     /// The parts, and as their frames the means of their vectors.
-    pub fn cut(self, sides: Vec<usize>, dimensions: usize) -> Result<Cut, OutOfMemory> {
-        let parts = sides.iter().max().map_or(0, |last| last + 1);
+    pub fn cut(self, sides: Vec<u32>, dimensions: usize) -> Result<Cut, OutOfMemory> {
+        let parts = sides.iter().max().map_or(0, |last| *last as usize + 1);
         let mut sums = vec![vec![0f64; dimensions]; parts];
         let mut cut: Vec<Vec<_>> = (0..parts).map(|_| Vec::new()).collect();
-        let rows = self.members.into_iter().zip(self.exact).zip(&self.vectors);
-        for ((row, vector), side) in rows.zip(sides) {
-            sums[side].iter_mut().zip(vector).for_each(|(sum, x)| *sum += f64::from(*x));
-            mrl_memory::push(&mut cut[side], row)?;
+        let rows = self.members.into_iter().zip(self.vectors).zip(self.is_exact);
+        for (((member, vector), is_exact), side) in rows.zip(sides) {
+            kernels::add_to_sums(&vector, &mut sums[side as usize]);
+            mrl_memory::push(&mut cut[side as usize], (member, is_exact.then_some(vector)))?;
         }
         let frames = sums.iter().zip(&cut).map(|(sum, part)| {
             let count = part.len().max(1) as f64;
@@ -211,8 +229,8 @@ pub(crate) fn first_centres<S: PageStore>(
     let coarse = &pool.surest()?;
     // The row farthest from one of the rows, and the row farthest from that.
     let farthest = |from: &[f16]| -> usize {
-        let distance = |i: &usize| kernels::squared_l2(coarse[*i], from);
-        (0..coarse.len()).max_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0)
+        let distances = coarse.iter().map(|row| kernels::squared_l2(row, from)).enumerate();
+        distances.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(row, _)| row)
     };
     let Some(start) = coarse.get(list as usize % coarse.len().max(1)) else { return Ok(None) };
     let one = farthest(start);
@@ -222,53 +240,46 @@ pub(crate) fn first_centres<S: PageStore>(
         return Ok(None);
     }
     // The half of the rows that lies nearer to each: the two themselves may lie apart from all others.
-    let centres = [coarse[one].clone(), coarse[two].clone()];
-    let sides = equal_halves(coarse, &centres)?;
-    let half = |side: usize, centre: &Vec<f16>| {
-        mean(coarse, |i| sides[i] == side).map_or(centre.clone(), |mean| narrowed(&mean))
+    let sides = equal_halves(coarse.iter().copied(), [coarse[one], coarse[two]])?;
+    let half = |side: u32| {
+        let rows = coarse.iter().zip(&sides).filter(|(_, of)| **of == side);
+        mean(rows.map(|(row, _)| *row), pool.width)
     };
-    Ok(Some([half(0, &centres[0]), half(1, &centres[1])]))
+    Ok(Some([half(0), half(1)]))
 }
 
-/// The mean of some rows, where there are any.
-fn mean(rows: &[impl AsRef<[f16]>], is_one: impl Fn(usize) -> bool) -> Option<Vec<f32>> {
-    let mut sums = vec![0f64; rows.first()?.as_ref().len()];
-    let mut count = 0.0;
-    for (_, row) in rows.iter().enumerate().filter(|(i, _)| is_one(*i)) {
-        kernels::add_to_sums(row.as_ref(), &mut sums);
+/// The mean of some rows.
+fn mean<'r>(rows: impl Iterator<Item = &'r [f16]>, width: usize) -> Vec<f16> {
+    let (mut sums, mut count) = (vec![0f64; width], 0.0f64);
+    for row in rows {
+        kernels::add_to_sums(row, &mut sums);
         count += 1.0;
     }
-    (count > 0.0).then(|| sums.iter().map(|x| (x / count) as f32).collect())
+    let mean: Vec<f32> = sums.iter().map(|sum| (sum / count.max(1.0)) as f32).collect();
+    narrowed(&mean)
 }
 
-/// Of each row the nearest centre.
-fn nearest(rows: &[impl AsRef<[f16]>], centres: &[Vec<f16>]) -> Result<Vec<usize>, OutOfMemory> {
-    mrl_memory::collect(rows.iter().map(|row| {
-        let distances = centres.iter().map(|centre| kernels::squared_l2(row.as_ref(), centre));
-        let nearest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
-        nearest.map_or(0, |(side, _)| side)
-    }))
+/// How many rows are on each of some sides.
+fn counts(sides: &[u32], count: usize) -> Vec<usize> {
+    let mut counts = vec![0; count];
+    sides.iter().for_each(|side| counts[*side as usize] += 1);
+    counts
 }
 
 /// Moves rows out of parts that have more than `most`, the largest part first, those that lose the least by it.
-fn balance(
-    rows: &[Vec<f16>],
-    centres: &[Vec<f16>],
-    sides: &mut [usize],
-    most: usize,
-) -> Result<(), OutOfMemory> {
-    let mut counts = vec![0; centres.len()];
-    sides.iter().for_each(|side| counts[*side] += 1);
-    for _ in 0..centres.len() {
-        let too_large = (0..centres.len()).filter(|side| counts[*side] > most);
+fn balance(rows: Rows, centres: Rows, sides: &mut [u32], most: usize) -> Result<(), OutOfMemory> {
+    let mut counts = counts(sides, centres.count());
+    for _ in 0..centres.count() {
+        let too_large = (0..centres.count()).filter(|side| counts[*side] > most);
         let Some(full) = too_large.max_by_key(|side| counts[*side]) else { break };
         // Of each of its rows: what it loses, and the nearest part that has room.
         let mut moves = Vec::new();
         mrl_memory::reserve(&mut moves, counts[full])?;
-        for (i, row) in rows.iter().enumerate().filter(|(i, _)| sides[*i] == full) {
-            let own = kernels::squared_l2(row, &centres[full]);
-            let with_room = (0..centres.len()).filter(|side| counts[*side] < most);
-            let lost = with_room.map(|side| (kernels::squared_l2(row, &centres[side]) - own, side));
+        for (i, row) in rows.iter().enumerate().filter(|(i, _)| sides[*i] as usize == full) {
+            let distance = |side: usize| kernels::squared_l2(row, centres.row(side));
+            let own = distance(full);
+            let with_room = (0..centres.count()).filter(|side| counts[*side] < most);
+            let lost = with_room.map(|side| (distance(side) - own, side));
             if let Some((lost, side)) = lost.min_by(|a, b| a.0.total_cmp(&b.0)) {
                 moves.push((lost, i, side));
             }
@@ -276,7 +287,8 @@ fn balance(
         moves.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         for (_, i, side) in moves {
             if counts[full] > most && counts[side] < most {
-                (sides[i], counts[full], counts[side]) = (side, counts[full] - 1, counts[side] + 1);
+                sides[i] = side as u32;
+                (counts[full], counts[side]) = (counts[full] - 1, counts[side] + 1);
             }
         }
     }
@@ -284,17 +296,16 @@ fn balance(
 }
 
 /// Cuts rows into halves by how much nearer they are to the second centre than to the first: 1 for the second.
-fn equal_halves(
-    rows: &[impl AsRef<[f16]>],
-    centres: &[Vec<f16>; 2],
-) -> Result<Vec<usize>, OutOfMemory> {
-    let offset =
-        |row: &[f16]| kernels::squared_l2(row, &centres[0]) - kernels::squared_l2(row, &centres[1]);
-    let offsets: Vec<f32> = mrl_memory::collect(rows.iter().map(|row| offset(row.as_ref())))?;
-    let mut order: Vec<usize> = mrl_memory::collect(0..rows.len())?;
+fn equal_halves<'r>(
+    rows: impl Iterator<Item = &'r [f16]>,
+    [first, second]: [&[f16]; 2],
+) -> Result<Vec<u32>, OutOfMemory> {
+    let offset = |row| kernels::squared_l2(row, first) - kernels::squared_l2(row, second);
+    let offsets: Vec<f32> = mrl_memory::collect(rows.map(offset))?;
+    let mut order: Vec<usize> = mrl_memory::collect(0..offsets.len())?;
     order.sort_unstable_by(|a, b| offsets[*a].total_cmp(&offsets[*b]));
-    let mut sides = mrl_memory::filled(0, rows.len())?;
-    for row in &order[rows.len() / 2..] {
+    let mut sides = mrl_memory::filled(0, offsets.len())?;
+    for row in &order[order.len() / 2..] {
         sides[*row] = 1;
     }
     Ok(sides)

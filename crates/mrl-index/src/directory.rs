@@ -7,7 +7,7 @@ use half::f16;
 use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
-use crate::encode::{Encoder, coarse_of, widened};
+use crate::encode::{Encoder, coarse_of};
 use crate::meta::{self, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, State};
 use crate::order;
 use crate::page::{ListId, damaged};
@@ -97,7 +97,7 @@ impl Directory {
                 _ => {
                     store.check_interrupts()?;
                     let frame = self.read_frame(store, &entry)?;
-                    let coarse = coarse_of(&widened(&frame[..width]), self.meta.metric);
+                    let coarse = coarse_of(&frame[..width], self.meta.metric);
                     mrl_memory::extend(&mut self.coarse, &coarse)?;
                     match self.meta.metric {
                         Metric::Euclidean => 1.0,
@@ -300,7 +300,7 @@ mod tests {
                 (0..dimensions).map(uniform).collect()
             };
             for list in 0..LISTS {
-                let coarse = coarse_of(&draw()[..coarse_dimensions], metric);
+                let coarse = coarse_of(&narrowed(&draw()[..coarse_dimensions]), metric);
                 directory.bias.push(match metric {
                     Metric::Euclidean => kernels::squared_norm(&coarse) / 2.0,
                     _ => 0.0,

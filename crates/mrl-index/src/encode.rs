@@ -4,7 +4,7 @@ use half::f16;
 use mrl_kernels as kernels;
 
 use crate::codec::Codec;
-use crate::codes::LEVELS;
+use crate::codes;
 use crate::meta::{Meta, Metric};
 use crate::rows::Row;
 use crate::shape::Shape;
@@ -46,8 +46,9 @@ impl Encoder {
     fn record(&self, vector: &[f16], frame: &[f16], layers: usize) -> Vec<u8> {
         let (all, form) = (&self.shape.layers, &self.shape.row);
         let end = all.range(layers - 1).end;
-        let mut rest: Vec<f32> = widened(&vector[..end]);
-        rest.iter_mut().zip(frame).for_each(|(x, centre)| *x -= centre.to_f32());
+        let mut rest = widened(&vector[..end]);
+        let centre = widened(&frame[..end.min(frame.len())]);
+        rest.iter_mut().zip(centre).for_each(|(x, centre)| *x -= centre);
         let code = self.codec.encode(&rest);
         let squared = f64::from(kernels::squared_norm(vector));
         let length = squared.sqrt();
@@ -66,56 +67,47 @@ impl Encoder {
         form.record(codes, term as f32, (0..self.shape.inner_borders()).map(share))
     }
 
-    /// The best guess at what is encoded, layer after layer, still rotated; `piece` takes each layer's.
-    pub fn decode_rotated(shape: &Shape, record: &[u8], mut piece: impl FnMut(usize, Vec<f32>)) {
+    /// The best guess at what is encoded, layer after layer, still rotated; `piece` is given each layer's.
+    pub fn decode_rotated(shape: &Shape, record: &[u8], mut piece: impl FnMut(usize, &mut [f32])) {
+        let mut room = Vec::new();
         for layer in 0..shape.layers.count() {
             let (code, scale) = shape.row.code_of(record, layer);
-            let components = 0..shape.layers.range(layer).len();
-            piece(
-                layer,
-                match layer {
-                    0 => {
-                        let level =
-                            |i: usize| LEVELS[usize::from(code[i / 4] >> (2 * (i % 4)) & 3)];
-                        components.map(|i| scale * level(i)).collect()
-                    }
-                    _ => {
-                        let is_set = |i: usize| code[i / 8] & 0x80 >> (i % 8) != 0;
-                        components.map(|i| if is_set(i) { scale } else { -scale }).collect()
-                    }
-                },
-            );
+            let length = shape.layers.range(layer).len();
+            match layer {
+                0 => codes::decode_two_bits(code, scale, length, &mut room),
+                _ => codes::decode_one_bit(code, scale, length, &mut room),
+            }
+            piece(layer, &mut room);
         }
     }
 
     /// About the vector that a row stands for: its frame and the best guess at the rest.
     pub fn decode(&self, record: &[u8], frame: &[f16]) -> Vec<f32> {
         let mut vector = Vec::with_capacity(self.shape.dimensions);
-        Self::decode_rotated(&self.shape, record, |layer, mut piece| {
-            self.codec.rotate_back(layer, &mut piece);
-            vector.extend(piece);
+        Self::decode_rotated(&self.shape, record, |layer, piece| {
+            self.codec.rotate_back(layer, piece);
+            vector.extend_from_slice(piece);
         });
-        vector.iter_mut().zip(frame).for_each(|(x, centre)| *x += centre.to_f32());
+        vector.iter_mut().zip(widened(frame)).for_each(|(x, centre)| *x += centre);
         vector
     }
 
     /// What a vector's list is chosen by: its leading dimensions; of length 1 unless distances are
     /// compared. Zero stays zero.
     pub fn coarse(&self, vector: &[f16]) -> Vec<f16> {
-        let prefix = &vector[..self.coarse_dimensions.min(vector.len())];
-        coarse_of(&widened(prefix), self.metric)
+        coarse_of(&vector[..self.coarse_dimensions.min(vector.len())], self.metric)
     }
 }
 
 /// As [`Encoder::coarse`], of a prefix.
-pub fn coarse_of(prefix: &[f32], metric: Metric) -> Vec<f16> {
-    let length = prefix.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    let scale = match metric {
-        Metric::Euclidean => 1.0,
-        _ if length > 0.0 => (1.0 / length) as f32,
-        _ => 0.0,
-    };
-    let scaled: Vec<f32> = prefix.iter().map(|x| x * scale).collect();
+pub fn coarse_of(prefix: &[f16], metric: Metric) -> Vec<f16> {
+    if metric == Metric::Euclidean {
+        return prefix.to_vec();
+    }
+    let length = kernels::squared_norm(prefix).sqrt();
+    let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+    let mut scaled = widened(prefix);
+    scaled.iter_mut().for_each(|x| *x *= scale);
     narrowed(&scaled)
 }
 
@@ -128,11 +120,17 @@ pub fn widened(halfs: &[f16]) -> Vec<f32> {
 /// Rounded to halfs; what is too large becomes the largest.
 pub fn narrowed(numbers: &[f32]) -> Vec<f16> {
     let mut halfs = vec![f16::ZERO; numbers.len()];
-    kernels::from_f32(numbers, &mut halfs);
-    for half in &mut halfs {
-        if !half.is_finite() {
-            *half = if half.is_nan() { f16::ZERO } else { f16::MAX.copysign(*half) };
-        }
-    }
+    narrow_into(numbers, &mut halfs);
     halfs
+}
+
+/// The same into as many halfs.
+pub fn narrow_into(numbers: &[f32], halfs: &mut [f16]) {
+    kernels::from_f32(numbers, halfs);
+    if kernels::all_finite(halfs) {
+        return;
+    }
+    for half in halfs.iter_mut().filter(|half| !half.is_finite()) {
+        *half = if half.is_nan() { f16::ZERO } else { f16::MAX.copysign(*half) };
+    }
 }

@@ -45,6 +45,8 @@ struct Blocks<'a> {
     order: &'a mut [u32],
     /// The means of their rows.
     means: Vec<f32>,
+    /// Room for two rows that change places.
+    wide: [Vec<f32>; 2],
 }
 
 impl<'a> Blocks<'a> {
@@ -59,7 +61,8 @@ impl<'a> Blocks<'a> {
             }
             means.extend(sums.iter().map(|sum| (sum / block.len() as f64) as f32));
         }
-        Ok(Self { rows, dimensions, order, means })
+        let wide = [mrl_memory::filled(0.0, dimensions)?, mrl_memory::filled(0.0, dimensions)?];
+        Ok(Self { rows, dimensions, order, means, wide })
     }
 
     fn row(&self, place: usize) -> &'a [f16] {
@@ -121,11 +124,14 @@ impl<'a> Blocks<'a> {
                 return exchanges;
             }
             let dimensions = self.dimensions;
+            let [wide_from, wide_to] = &mut self.wide;
+            kernels::to_f32(from, wide_from);
+            kernels::to_f32(to, wide_to);
             for (block, count, sign) in [(one, m, 1.0), (other, n, -1.0)] {
                 let mean = &mut self.means[block * dimensions..][..dimensions];
                 let factor = sign / count;
-                for ((mean, from), to) in mean.iter_mut().zip(from).zip(to) {
-                    *mean += factor * (to.to_f32() - from.to_f32());
+                for ((mean, from), to) in mean.iter_mut().zip(&*wide_from).zip(&*wide_to) {
+                    *mean += factor * (to - from);
                 }
             }
             self.order.swap(x.1, y.1);

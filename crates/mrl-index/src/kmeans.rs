@@ -43,12 +43,12 @@ impl<'a> Rows<'a> {
     }
 
     /// So many of them, from one on.
-    fn part(&self, first: usize, count: usize) -> Self {
+    pub fn part(&self, first: usize, count: usize) -> Self {
         let components = &self.components[first * self.dimensions..][..count * self.dimensions];
         Self { components, dimensions: self.dimensions }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a [f16]> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a [f16]> + use<'a> {
         self.components.chunks_exact(self.dimensions)
     }
 }
@@ -65,14 +65,24 @@ pub fn centres(
 ) -> Option<Vec<f16>> {
     let mut centres = first_centres(sample, count, &mut Random::new(seed), workers)?;
     for _ in 0..ROUNDS {
-        let assigned = assign(sample, Rows::new(&centres, sample.dimensions), spherical, workers)?;
-        let moved = means(sample, &assigned, centres.len() / sample.dimensions, spherical)?;
-        if moved == centres {
+        let nearer = moved(sample, &centres, spherical, workers)?;
+        if nearer == centres {
             break;
         }
-        centres = moved;
+        centres = nearer;
     }
     Some(centres)
+}
+
+/// The means of the vectors that are nearest to each of some centres. Nothing as in [`centres`].
+pub fn moved(
+    sample: Rows,
+    centres: &[f16],
+    spherical: bool,
+    workers: &Workers,
+) -> Option<Vec<f16>> {
+    let assigned = assign(sample, Rows::new(centres, sample.dimensions), spherical, workers)?;
+    means(sample, &assigned, centres.len() / sample.dimensions, spherical)
 }
 
 /// The nearest centre of each vector; of equally near ones the first.

@@ -98,7 +98,7 @@ fn replace<S: PageStore>(
                     others.push(centre);
                     retired.push(neighbour);
                 }
-                let centres = [&halves[..], &others].concat();
+                let centres = [&halves[..], &others].concat().concat();
                 let cut = if others.is_empty() { None } else { pool.sides(store, centres)? };
                 let sides = match cut {
                     Some(sides) => sides,

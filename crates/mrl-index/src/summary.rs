@@ -233,7 +233,7 @@ mod tests {
             let record = shape.row.record(scaled, 2.0, shares);
             store_row(&mut bytes, row, (1, u8::from(row % 3 == 0)), &record, shape);
             let mut vector = Vec::new();
-            Encoder::decode_rotated(shape, &record, |_, piece| vector.extend(piece));
+            Encoder::decode_rotated(shape, &record, |_, piece| vector.extend_from_slice(piece));
             stand_for.push(vector);
         }
         (bytes, stand_for)

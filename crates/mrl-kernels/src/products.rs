@@ -73,11 +73,23 @@ fn products_of<I: InstructionSet, const VECTORS: usize>(
     products: &mut [f32],
 ) {
     let count = rows.len().checked_div(length).unwrap_or(0);
-    let (tiled, rest) = (count / ROWS_AT_ONCE * ROWS_AT_ONCE, count % ROWS_AT_ONCE);
+    if count < ROWS_AT_ONCE {
+        for (v, vector) in vectors.chunks_exact(length.max(1)).enumerate() {
+            for r in 0..count {
+                products[v * count + r] = dot(isa, vector, &rows[r * length..][..length]);
+            }
+        }
+        return;
+    }
+    // The last tile has rows of the one before as well, where they are no multiple.
+    let tiles = || {
+        let firsts = (0..count.div_ceil(ROWS_AT_ONCE)).map(|tile| tile * ROWS_AT_ONCE);
+        firsts.map(|first| first.min(count - ROWS_AT_ONCE))
+    };
     let mut groups = vectors.chunks_exact((VECTORS * length).max(1));
     let mut done = 0;
     for vectors in &mut groups {
-        for r in (0..tiled).step_by(ROWS_AT_ONCE) {
+        for r in tiles() {
             let rows = &rows[r * length..][..ROWS_AT_ONCE * length];
             for (v, row) in tile::<I, VECTORS>(isa, length, vectors, rows).iter().enumerate() {
                 products[(done + v) * count + r..][..ROWS_AT_ONCE].copy_from_slice(row);
@@ -86,15 +98,10 @@ fn products_of<I: InstructionSet, const VECTORS: usize>(
         done += VECTORS;
     }
     for (v, vector) in groups.remainder().chunks_exact(length.max(1)).enumerate() {
-        for r in (0..tiled).step_by(ROWS_AT_ONCE) {
+        for r in tiles() {
             let rows = &rows[r * length..][..ROWS_AT_ONCE * length];
             let [row] = tile::<I, 1>(isa, length, vector, rows);
             products[(done + v) * count + r..][..ROWS_AT_ONCE].copy_from_slice(&row);
-        }
-    }
-    for (v, vector) in vectors.chunks_exact(length.max(1)).enumerate() {
-        for r in tiled..tiled + rest {
-            products[v * count + r] = dot(isa, vector, &rows[r * length..][..length]);
         }
     }
 }
