@@ -90,9 +90,8 @@ pub fn store_row(
 
 /// Where a row's TID is: the row page's number in its group, and the offset in its body.
 pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
-    let start = shape.start(slot / ROWS);
-    let (page, offset) = (start / ROW_PAGE_BYTES, start % ROW_PAGE_BYTES);
-    (page, ROW_PAGE_START + offset + TID_BYTES * (slot % ROWS))
+    let (page, offset, _) = shape.place(slot / ROWS);
+    (page, offset + TID_BYTES * (slot % ROWS))
 }
 
 /// Copies a block out of its pages; `block_of` tells where the group's row pages are.

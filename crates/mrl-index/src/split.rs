@@ -166,7 +166,7 @@ fn replace<S: PageStore>(
 /// None either where former lists still wait for scans and transactions to end: within one large transaction no page
 /// of theirs can be used again, and each list that is cut with another leaves twice as many.
 fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
-    const LIVE_TO_WAITING: usize = 8;
+    const LIVE_TO_WAITING: usize = 12;
     let waiting = directory.entries.iter().filter(|entry| entry.state == State::Retired).count();
     if waiting * LIVE_TO_WAITING > directory.live_lists().len() {
         return Vec::new();
