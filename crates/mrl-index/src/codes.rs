@@ -167,8 +167,8 @@ fn squared_length(piece: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// From `|o|²`, how many components it has, `⟨u, o⟩` and `|u|²`. A piece of zeros has no direction: its factors are 0, and so is its
-/// estimate, exactly.
+/// From `|o|²`, how many components it has, `⟨u, o⟩` and `|u|²`. A piece of zeros has no direction: its factors are
+/// 0, and so is its estimate, exactly.
 fn factors(squared: f64, components: usize, product: f64, levels_squared: f64) -> Factors {
     if squared == 0.0 || product <= 0.0 {
         return Factors::default();

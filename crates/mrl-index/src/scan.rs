@@ -131,7 +131,7 @@ enum Phase {
 pub struct Workspace(Round);
 
 impl Workspace {
-    /// What is worth keeping between scans: more than a scan of a few lists needs is given back.
+    /// What is worth keeping between scans: the later rounds of one with a filter need some megabytes.
     const MOST_BYTES: usize = 8 << 20;
 }
 

@@ -183,7 +183,9 @@ fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
             Some(centre) if meta_fits(&directory.meta, &retired) => {
                 neighbours.push((other, centre.to_vec()));
             }
-            _ => retired.truncate(retired.len() - 1),
+            _ => {
+                retired.pop();
+            }
         }
     }
     neighbours
