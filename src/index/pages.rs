@@ -1,8 +1,9 @@
 //! Pages of an index in the server's buffers: [`PageStore`] over the buffer manager and generic WAL.
 //!
 //! A page has the server's header and then a body (`mrl_index::page`); it has neither line pointers
-//! nor special space, and `pd_lower` lies at its end, so that generic WAL takes all of it. The header is
-//! checked before a page is used: a damaged `pd_lower` would make the log copy beyond the page.
+//! nor special space, and `pd_lower` lies behind the last byte that is not zero: what follows is the server's
+//! hole, which it neither compares nor logs, and keeps zero. The header is checked before a page is used: a damaged
+//! `pd_lower` would make the log copy beyond the page.
 //!
 //! A page that is read again is looked for in the buffer where it was before, which saves the way through
 //! the server's table of buffers (module `server::buffer`).
@@ -65,6 +66,16 @@ impl BufferStore {
     }
 
     fn pin(&self, block: Block) -> Result<Buffer, SqlError> {
+        // SAFETY: the relation is open.
+        let found = unsafe { buffer::pin_recent(self.index, self.fork, block, &self.recent) };
+        match found {
+            Some(buffer) => Ok(Buffer { buffer, is_locked: false }),
+            None => self.find(block),
+        }
+    }
+
+    /// Pins a page by the server's table of buffers, or reads it.
+    fn find(&self, block: Block) -> Result<Buffer, SqlError> {
         // Number NONE would add a page; of others beyond the end the server's error tells no index.
         if block == NONE {
             return Err(damaged(block, "a pointer leads nowhere").into());
@@ -85,6 +96,7 @@ impl BufferStore {
                 ptr::null_mut(),
             )
         };
+        self.recent.remember(block, buffer);
         Ok(Buffer { buffer, is_locked: false })
     }
 
@@ -194,8 +206,10 @@ unsafe fn body_of_mut<'a>(page: pg_sys::Page) -> &'a mut Body {
 unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<(), Damage> {
     // SAFETY: by contract.
     let header = unsafe { &*page.cast::<pg_sys::PageHeaderData>() };
-    let ends = [header.pd_lower, header.pd_upper, header.pd_special];
-    if ends.map(usize::from) == [PAGE_BYTES; 3] {
+    let [lower, upper, special] =
+        [header.pd_lower, header.pd_upper, header.pd_special].map(usize::from);
+    let is_sound = (HEADER_BYTES..=PAGE_BYTES).contains(&lower);
+    if is_sound && [upper, special] == [PAGE_BYTES; 2] {
         Ok(())
     } else {
         Err(damaged(block, "its page header is damaged"))
@@ -206,9 +220,18 @@ unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<(), Damage> {
 /// The page is ours to write.
 unsafe fn initialise(page: pg_sys::Page) {
     // SAFETY: by contract.
+    unsafe { pg_sys::PageInit(page, PAGE_BYTES, 0) };
+}
+
+/// Tells the server where the used part of a page ends.
+///
+/// # Safety
+/// The page is ours to write.
+unsafe fn set_end(page: pg_sys::Page) {
+    // SAFETY: by contract.
     unsafe {
-        pg_sys::PageInit(page, PAGE_BYTES, 0);
-        (*page.cast::<pg_sys::PageHeaderData>()).pd_lower = PAGE_BYTES as u16;
+        let end = HEADER_BYTES + page::used_bytes(body_of(page));
+        (*page.cast::<pg_sys::PageHeaderData>()).pd_lower = end as u16;
     }
 }
 
@@ -255,9 +278,8 @@ impl PageStore for BufferStore {
         let buffer = match found {
             Some(buffer) => Buffer { buffer, is_locked: true },
             None => {
-                let mut buffer = self.pin(block)?;
+                let mut buffer = self.find(block)?;
                 buffer.lock(pg_sys::BUFFER_LOCK_SHARE);
-                self.recent.remember(block, buffer.buffer);
                 buffer
             }
         };
@@ -310,6 +332,7 @@ impl PageStore for BufferStore {
         unsafe {
             initialise(buffer.page());
             *body_of_mut(buffer.page()) = *body;
+            set_end(buffer.page());
             pg_sys::MarkBufferDirty(buffer.buffer);
         }
         Ok(buffer.block())
@@ -464,8 +487,11 @@ impl Change for BufferChange<'_> {
 
     fn commit(mut self) -> Result<(), SqlError> {
         let state = std::mem::replace(&mut self.state, ptr::null_mut());
-        // SAFETY: begun by `change`, with headers checked.
-        unsafe { pg_sys::GenericXLogFinish(state) };
+        // SAFETY: begun by `change`, with headers checked; the copies are ours until then.
+        unsafe {
+            self.pages.iter().for_each(|(_, page)| set_end(*page));
+            pg_sys::GenericXLogFinish(state);
+        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
 use crate::insert::{lock_block, put_copy, write_block};
 use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem};
-use crate::references::read_references;
+use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore, Steps};
@@ -32,8 +32,7 @@ pub fn read_members<S: PageStore>(
 ) -> Result<Vec<Member>, S::Error> {
     let shape = &directory.encoder.shape;
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-    let mut references = read_references(store, list, newest)?;
-    references.sort_unstable();
+    let references = ByRow::new(read_references(store, list, newest)?)?;
     let (mut members, mut bytes) = (Vec::new(), Vec::new());
     let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
@@ -53,10 +52,8 @@ pub fn read_members<S: PageStore>(
                 let slot = index * ROWS + in_block;
                 let mut tids = vec![stored.tid(in_block)];
                 if let Some(number) = group.reference_number(slot) {
-                    let first = references.partition_point(|(row, _)| *row < number);
-                    let own = references[first..].iter().take_while(|(row, _)| *row == number);
-                    for (_, tid) in own {
-                        mrl_memory::push(&mut tids, *tid)?;
+                    for tid in references.of(number.into()) {
+                        mrl_memory::push(&mut tids, tid)?;
                     }
                 }
                 let copy = match group.copy_block(slot) {
@@ -172,7 +169,6 @@ impl<S: PageStore> ListWriter<'_, S> {
         bytes.clear();
         mrl_memory::reserve(bytes, shape.block_bytes)?;
         bytes.resize(shape.block_bytes, 0);
-        let mut referenced = 0u32;
         for (in_block, member) in members.clone().enumerate() {
             let slot = index * ROWS + in_block;
             let Some((first, others)) = member.tids.split_first() else { continue };
@@ -182,10 +178,7 @@ impl<S: PageStore> ListWriter<'_, S> {
             let number = u16::try_from((self.groups - 1) * shape.group_rows + slot);
             for other in others {
                 match number {
-                    Ok(number) => {
-                        mrl_memory::push(&mut self.references, (number, *other))?;
-                        referenced |= 1 << in_block;
-                    }
+                    Ok(number) => mrl_memory::push(&mut self.references, (number, *other))?,
                     Err(_) => {
                         let (row, frame) = (member.row.clone(), member.frame);
                         let again = Member { row, frame, tids: vec![*other] };
@@ -207,9 +200,6 @@ impl<S: PageStore> ListWriter<'_, S> {
         write_block(&mut change, &pages, index, bytes, shape);
         let body = change.body_mut(place);
         group::set_first_live(body, index, count, shape);
-        for in_block in (0..count).filter(|row| referenced >> row & 1 == 1) {
-            group::set_marks(body, index * ROWS + in_block, true, true, shape);
-        }
         for (place, frame) in self.frames.iter().enumerate() {
             group::set_frame(body, place as u8, *frame);
         }

@@ -106,7 +106,7 @@ impl<S: PageStore> Check<'_, S> {
         let mut next_opens: BTreeMap<Block, Block> = BTreeMap::new();
         let mut newest_ordinals = Vec::new();
         let (mut block, mut steps) = (entry.head, Steps::default());
-        let mut marked: BTreeMap<u16, Tid> = BTreeMap::new();
+        let mut numbered: BTreeMap<u16, Tid> = BTreeMap::new();
         while block != NONE {
             steps.step(self.store, block)?;
             self.page(block)?;
@@ -162,10 +162,8 @@ impl<S: PageStore> Check<'_, S> {
                 if is_live {
                     self.tid(tid, list, visit)?;
                 }
-                if let Some(number) = group.reference_number(slot)
-                    && bit(group.referenced(index))
-                {
-                    marked.insert(number, tid);
+                if let Some(number) = group.reference_number(slot) {
+                    numbered.insert(number, tid);
                 }
             }
             block = page::next(&body);
@@ -190,7 +188,7 @@ impl<S: PageStore> Check<'_, S> {
                 // What a crash amid a vacuum leaves, and scans pass over: a reference that has already
                 // taken its row's place, or one to a row that is gone. The next vacuum removes them.
                 let is_left_over =
-                    list >= FIRST_LIST && marked.get(&row).is_none_or(|own| *own == tid);
+                    list >= FIRST_LIST && numbered.get(&row).is_none_or(|own| *own == tid);
                 if is_live && !is_left_over {
                     self.tid(tid, list, visit)?;
                 }

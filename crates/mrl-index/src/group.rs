@@ -3,7 +3,6 @@
 //! ```text
 //! summaries         of blocks of 32 rows, on their group's page, side by side (module `records`); a head:
 //!                   u32  live: bit r is 1 where row r is there
-//!                   u32  referenced: bit r is 1 where there may be references to row r
 //!                   u16  spread of the rows about their mean (module `summary`), a bfloat16
 //!                   then a record of the mean, whose layers all have a bit a dimension
 //!
@@ -127,12 +126,6 @@ impl<'a> Group<'a> {
         get_u32(self.body, summary_field(index, LIVE, 4, self.shape))
     }
 
-    /// Which rows of a block may have references.
-    #[inline]
-    pub fn referenced(&self, index: usize) -> u32 {
-        get_u32(self.body, summary_field(index, REFERENCED, 4, self.shape))
-    }
-
     /// How many times summaries lie side by side, of blocks that have been used.
     #[inline]
     pub fn summaries_count(&self) -> usize {
@@ -178,25 +171,13 @@ pub struct Summaries<'a> {
 
 /// Where a summary's marks and spread are in its bytes.
 const LIVE: usize = 0;
-const REFERENCED: usize = 4;
-const SPREAD: usize = 8;
+const SPREAD: usize = 4;
 
 impl<'a> Summaries<'a> {
     /// Which rows of each block are there.
     #[inline]
     pub fn live(&self) -> [u32; LANES] {
-        self.words(LIVE)
-    }
-
-    /// Which rows of each block may have references.
-    #[inline]
-    pub fn referenced(&self) -> [u32; LANES] {
-        self.words(REFERENCED)
-    }
-
-    #[inline]
-    fn words(&self, at: usize) -> [u32; LANES] {
-        let bytes = &self.bytes[LANES * at..][..4 * LANES];
+        let bytes = &self.bytes[LANES * LIVE..][..4 * LANES];
         let mut words = [0; LANES];
         for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
             *word = u32::from_le_bytes(*bytes);
@@ -264,21 +245,19 @@ pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {
     put(body, GROUP_FRAMES + 4 * usize::from(place), &frame.to_le_bytes());
 }
 
-/// Marks a row as there or not, and as one with references or without.
-pub fn set_marks(body: &mut Body, slot: usize, live: bool, referenced: bool, shape: &Shape) {
-    for (at, set) in [(LIVE, live), (REFERENCED, referenced)] {
-        let offset = summary_field(slot / ROWS, at, 4, shape);
-        let bit = 1 << (slot % ROWS);
-        let word = get_u32(body, offset);
-        let word = if set { word | bit } else { word & !bit };
-        put(body, offset, &word.to_le_bytes());
-    }
+/// Marks a row as there or not.
+pub fn set_live(body: &mut Body, slot: usize, live: bool, shape: &Shape) {
+    let offset = summary_field(slot / ROWS, LIVE, 4, shape);
+    let bit = 1 << (slot % ROWS);
+    let word = get_u32(body, offset);
+    let word = if live { word | bit } else { word & !bit };
+    put(body, offset, &word.to_le_bytes());
 }
 
 /// Marks the first rows of a block as there.
 pub fn set_first_live(body: &mut Body, index: usize, rows: usize, shape: &Shape) {
     for row in 0..rows {
-        set_marks(body, index * ROWS + row, true, false, shape);
+        set_live(body, index * ROWS + row, true, shape);
     }
     set_used(body, index * ROWS + rows);
 }

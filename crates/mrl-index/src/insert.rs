@@ -48,7 +48,6 @@ pub fn insert_reference<S: PageStore>(
         directory.entries[list as usize].head,
         0,
         tid,
-        None,
     )
 }
 
@@ -296,7 +295,7 @@ fn put_row<S: PageStore>(
     let body = change.body_mut(place);
     group::set_frame(body, frame_place, list);
     group::set_used(body, slot + 1);
-    group::set_marks(body, slot, true, false, shape);
+    group::set_live(body, slot, true, shape);
     let group = Group { shape, body };
     let (live, frames) = (group.live(index), group.frames());
     let stored = Rows::new(&bytes, shape);

@@ -22,7 +22,7 @@ pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
 /// The format that this library writes and reads. Versions 1 and 2 were never released.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// No block: the end of a chain.
 pub const NONE: Block = u32::MAX;
 
@@ -178,7 +178,30 @@ pub fn expect(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(
     Ok(())
 }
 
+/// How many bytes of a page there are up to the last one that is not zero, in words of 8.
+pub fn used_bytes(body: &Body) -> usize {
+    let words = body.as_chunks::<8>().0;
+    words.iter().rposition(|word| *word != [0; 8]).map_or(0, |last| 8 * (last + 1))
+}
+
 /// Whether a page may be taken for anything: never written, or given back.
 pub fn is_free(body: &Body) -> bool {
     body[..TAG_BYTES] == [0; TAG_BYTES] || matches!(kind(body, 0), Ok(Kind::Free))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn used_bytes_end_behind_the_last_that_is_not_zero() {
+        let mut body = [0; BODY_BYTES];
+        assert_eq!(used_bytes(&body), 0);
+        for (byte, expected) in
+            [(0, 8), (7, 8), (8, 16), (5000, 5008), (BODY_BYTES - 1, BODY_BYTES)]
+        {
+            body[byte] = 1;
+            assert_eq!(used_bytes(&body), expected);
+        }
+    }
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use mrl_memory::OutOfMemory;
 
 use crate::directory::Directory;
-use crate::group::Tid;
 use crate::page::ListId;
 use crate::query::Query;
+use crate::references::ByRow;
 use crate::store::PageStore;
 
 /// What a scan knows of a list that it has looked into.
@@ -52,8 +52,8 @@ impl Probed {
 /// What a scan knows of lists in general.
 #[derive(Default)]
 pub(crate) struct Known {
-    /// The references of lists that have any: row and TID, in order.
-    pub references: HashMap<ListId, Vec<(u16, Tid)>>,
+    /// The references of lists that have any.
+    pub references: HashMap<ListId, ByRow>,
     /// Each frame's share of its rows' scores.
     bases: HashMap<ListId, f32>,
 }

@@ -2,12 +2,15 @@
 //!
 //! Called under the list's lock, held in common with others that insert.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use half::f16;
+use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
-use crate::insert::lock_expecting;
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
 use crate::rows::{self, Row, Rows};
 use crate::shape::Shape;
@@ -42,12 +45,13 @@ pub fn refer<S: PageStore>(
             for index in first..(first + shape.summary_lanes).min(group.blocks()) {
                 let live = live[index - first];
                 if live != 0 {
-                    near.push((differing[index - first], index, live));
+                    near.push(Reverse((differing[index - first], index, live)));
                 }
             }
         }
-        near.sort_unstable();
-        for (_, index, live) in near {
+        // The row is most often in the first or second.
+        let mut near = BinaryHeap::from(near);
+        while let Some(Reverse((_, index, live))) = near.pop() {
             rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
             let stored = Rows::new(&bytes, shape);
             for (place, frame) in group.frames().into_iter().enumerate() {
@@ -79,7 +83,7 @@ pub fn refer<S: PageStore>(
                         && let Some(number) = group.reference_number(slot)
                     {
                         drop(body);
-                        add_reference(store, shape, list, head, number, tid, Some((block, slot)))?;
+                        add_reference(store, shape, list, head, number, tid)?;
                         return Ok(true);
                     }
                 }
@@ -110,7 +114,7 @@ fn is_same_copy<S: PageStore>(
     Ok(rows::copy_of(&body, slot, group.shape) == copy)
 }
 
-/// Adds a reference to a list's chain of them; marks the row that it belongs to in the same change.
+/// Adds a reference to a list's chain of them.
 pub fn add_reference<S: PageStore>(
     store: &S,
     shape: &Shape,
@@ -118,7 +122,6 @@ pub fn add_reference<S: PageStore>(
     head: Block,
     number: u16,
     tid: Tid,
-    row: Option<(Block, usize)>,
 ) -> Result<(), S::Error> {
     let mut popped = 0;
     loop {
@@ -130,17 +133,10 @@ pub fn add_reference<S: PageStore>(
         };
         let mut change = store.change()?;
         if open != NONE {
-            let row_place = match row {
-                Some((block, _)) => Some(lock_expecting(&mut change, block, Kind::Group, list)?),
-                None => None,
-            };
             let place = change.lock(open)?;
             let page = References::new(change.body(place), open, list)?;
             if page.count() < group::MOST_REFERENCES {
                 group::add_reference(change.body_mut(place), number, tid);
-                if let (Some(row_place), Some((_, slot))) = (row_place, row) {
-                    group::set_marks(change.body_mut(row_place), slot, true, true, shape);
-                }
                 return change.commit();
             }
             let next_open = page.next_open();
@@ -189,4 +185,58 @@ pub fn read_references<S: PageStore>(
         block = page::next(&body);
     }
     Ok(all)
+}
+
+/// A list's references, by the rows that they belong to.
+#[derive(Debug, Default)]
+pub struct ByRow {
+    /// Of each row, by its number: the place, from 1, of its first reference; 0 where it has none.
+    first: Vec<u32>,
+    /// Each reference, and the place of the next one of the same row.
+    references: Vec<(Tid, u32)>,
+}
+
+impl ByRow {
+    pub fn new(references: Vec<(u16, Tid)>) -> Result<Self, OutOfMemory> {
+        let rows = references.iter().map(|(row, _)| usize::from(*row) + 1).max().unwrap_or(0);
+        let mut by_row = Self { first: mrl_memory::filled(0, rows)?, references: Vec::new() };
+        mrl_memory::reserve(&mut by_row.references, references.len())?;
+        for (place, (row, tid)) in (1..).zip(references) {
+            let next = std::mem::replace(&mut by_row.first[usize::from(row)], place);
+            by_row.references.push((tid, next));
+        }
+        Ok(by_row)
+    }
+
+    /// The TIDs that a row has besides its own.
+    #[inline]
+    pub fn of(&self, row: usize) -> impl Iterator<Item = Tid> + use<'_> {
+        let mut place = self.first.get(row).copied().unwrap_or(0);
+        std::iter::from_fn(move || {
+            let (tid, next) = *self.references.get((place as usize).checked_sub(1)?)?;
+            place = next;
+            Some(tid)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_row_has_the_references_of_its_number(
+            references in prop::collection::vec((0u16..40, 0u64..1 << 48), 0..200),
+        ) {
+            let by_row = ByRow::new(references.clone()).unwrap();
+            for row in 0..50 {
+                let own = references.iter().filter(|(of, _)| usize::from(*of) == row);
+                let mut expected: Vec<_> = own.map(|(_, tid)| *tid).collect();
+                expected.reverse();
+                prop_assert_eq!(by_row.of(row).collect::<Vec<_>>(), expected);
+            }
+        }
+    }
 }

@@ -196,24 +196,18 @@ impl Round {
                 let squared = query.squared_error(scales, row);
                 self.squared_errors.push(squared * inverse_length * inverse_length);
             }
-            let mut with_references = chosen & block.referenced;
-            while let Some(row) = bits(with_references).next()
-                && let Some(references) = known.references.get(&group.list)
-            {
-                with_references &= with_references - 1;
-                let before = ones_below(chosen, row);
-                let (own, squared) = (waiting[first + before], self.squared_errors[first + before]);
-                let slot = block.index as usize * ROWS + row;
-                let number = (group.ordinal * shape.group_rows + slot) as u64;
-                let start = references.partition_point(|(row, _)| u64::from(*row) < number);
-                let more = references[start..].iter();
-                let more = more.take_while(|(row, _)| u64::from(*row) == number);
-                for (_, tid) in more.filter(|(_, tid)| *tid != own.tid) {
-                    mrl_memory::push(&mut waiting, Waiting { tid: *tid, ..own })?;
-                    mrl_memory::push(&mut self.squared_errors, squared)?;
+            let number = block_number(group.ordinal, block.index as usize, shape);
+            // A list without references has none of its rows' either.
+            if let Some(references) = known.references.get(&group.list) {
+                for (place, row) in bits(chosen).enumerate() {
+                    let own = waiting[first + place];
+                    let squared = self.squared_errors[first + place];
+                    for tid in references.of(number * ROWS + row).filter(|tid| *tid != own.tid) {
+                        mrl_memory::push(&mut waiting, Waiting { tid, ..own })?;
+                        mrl_memory::push(&mut self.squared_errors, squared)?;
+                    }
                 }
             }
-            let number = block_number(group.ordinal, block.index as usize, shape);
             let probed = &mut probed[group.probed];
             probed.add_gone(number, chosen & block.rows)?;
             probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
@@ -236,11 +230,6 @@ fn only(rows: u32, mut scores: [f32; ROWS]) -> [f32; ROWS] {
         scores[absent] = NOTHING;
     }
     scores
-}
-
-/// How many bits below a place are 1.
-fn ones_below(word: u32, place: usize) -> usize {
-    (word & ((1 << place) - 1)).count_ones() as usize
 }
 
 #[cfg(test)]

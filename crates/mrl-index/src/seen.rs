@@ -13,7 +13,7 @@ use crate::page::{self, Block, Body, Kind, ListId, NONE};
 use crate::probed::{Known, Probed};
 use crate::query::{Query, UNKNOWN};
 use crate::records::LANES;
-use crate::references::read_references;
+use crate::references::{ByRow, read_references};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::{PageStore, Steps};
@@ -46,9 +46,8 @@ struct Lanes {
     group: u32,
     /// The number of the first of them in its group.
     first: u32,
-    /// Of each of them: the rows that are there and have not gone on, and those that may have references.
+    /// Of each of them: the rows that are there and have not gone on.
     rows: [u32; LANES],
-    referenced: [u32; LANES],
 }
 
 /// A block that the round has seen.
@@ -57,7 +56,6 @@ pub(crate) struct SeenBlock {
     group: u32,
     pub index: u32,
     pub rows: u32,
-    pub referenced: u32,
 }
 
 /// A block that is looked into next: its place among the blocks of the round, and where it begins.
@@ -105,9 +103,8 @@ impl Seen {
     #[cfg(test)]
     pub fn of(scores: [f32; LANES]) -> Self {
         let group = SeenGroup { list: 0, probed: 0, ordinal: 0, pointers: 0, bases: 0, frames: 0 };
-        let (rows, referenced) = ([1; LANES], [0; LANES]);
         Self {
-            blocks: vec![Lanes { group: 0, first: 0, rows, referenced }],
+            blocks: vec![Lanes { group: 0, first: 0, rows: [1; LANES] }],
             scores: vec![scores],
             groups: vec![group],
             pointers: vec![NONE; 64],
@@ -152,7 +149,7 @@ impl Seen {
     pub fn block(&self, place: u32) -> SeenBlock {
         let (lanes, lane) = (&self.blocks[place as usize / LANES], place as usize % LANES);
         let (group, index) = (lanes.group, lanes.first + lane as u32);
-        SeenBlock { group, index, rows: lanes.rows[lane], referenced: lanes.referenced[lane] }
+        SeenBlock { group, index, rows: lanes.rows[lane] }
     }
 
     /// The group of a block.
@@ -204,8 +201,7 @@ impl Seen {
                 // References first: vacuum may put one in its row's place, and never the reverse.
                 let newest = group.references();
                 drop(body);
-                let mut references = read_references(store, list, newest)?;
-                references.sort_unstable();
+                let references = ByRow::new(read_references(store, list, newest)?)?;
                 mrl_memory::insert(&mut known.references, list, references)?;
                 body = store.read(block)?;
                 group = Group::new(&body, block, list, shape)?;
@@ -236,7 +232,7 @@ impl Seen {
                 }
                 let first = number * shape.summary_lanes;
                 let used = shape.summary_lanes.min(group.blocks() - first);
-                let (mut rows, referenced) = (summaries.live(), summaries.referenced());
+                let mut rows = summaries.live();
                 rows[used..].fill(0);
                 probed.take_gone(block_number(seen.ordinal, first, shape), &mut rows);
                 for lane in 0..LANES {
@@ -250,7 +246,7 @@ impl Seen {
                 }
                 self.scores.push(scores);
                 let (group, first) = (self.groups.len() as u32, first as u32);
-                self.blocks.push(Lanes { group, first, rows, referenced });
+                self.blocks.push(Lanes { group, first, rows });
             }
             mrl_memory::push(&mut self.groups, seen)?;
             mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;

@@ -55,8 +55,8 @@ const PAGE_BYTES: usize = 8192;
 const MOST_BLOCKS: usize = 128;
 /// A row's head: its TID, its frame's place.
 const ROW_HEAD: &[usize] = &[TID_BYTES, 1];
-/// A summary's head: which rows are there, which have references, their spread.
-const SUMMARY_HEAD: &[usize] = &[4, 4, 2];
+/// A summary's head: which rows are there, their spread.
+const SUMMARY_HEAD: &[usize] = &[4, 2];
 
 /// What the codes of means have; each dimension of a row's means one bit, where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,8 +262,7 @@ mod tests {
     /// Two bits a leading dimension of a block's mean where they take no room from blocks.
     #[test]
     fn means_have_two_bits_where_there_is_room() {
-        let expected =
-            [(384, 2, 128, 96), (768, 2, 192, 64), (780, 2, 268, 32), (1024, 2, 256, 32)];
+        let expected = [(384, 2, 128, 96), (768, 2, 192, 64), (800, 2, 32, 32), (1024, 2, 256, 32)];
         for (dimensions, bits, last, blocks) in expected {
             let shape = Shape::new(dimensions, false);
             let of_last = shape.components_of_means(shape.layers.count() - 1);

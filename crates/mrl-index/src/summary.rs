@@ -125,28 +125,24 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
 /// In how many dimensions of the later layers a row, encoded against the list's frame, and the means of blocks
 /// lie on different sides of it. Layer 0, whose code has another form, is passed over.
 pub fn differing(summaries: Summaries, record: &[u8], shape: &Shape) -> [u16; LANES] {
+    /// So many bytes differ in fewer bits than a byte can count.
+    const BYTES_AT_ONCE: usize = 31;
     let mut counts = [0; LANES];
     for layer in 1..shape.layers.count() {
         let (own, _) = shape.row.code_of(record, layer);
-        for (codes, own) in summaries.records.codes(layer).iter().zip(own) {
-            for (count, code) in counts.iter_mut().zip(codes) {
-                *count += u16::from(BITS[usize::from(code ^ own)]);
+        let all = summaries.records.codes(layer).chunks(BYTES_AT_ONCE);
+        for (codes, own) in all.zip(own.chunks(BYTES_AT_ONCE)) {
+            let mut bits = [0u8; LANES];
+            for (codes, own) in codes.iter().zip(own) {
+                for (count, code) in bits.iter_mut().zip(codes) {
+                    *count += (code ^ own).count_ones() as u8;
+                }
             }
+            counts.iter_mut().zip(bits).for_each(|(count, bits)| *count += u16::from(bits));
         }
     }
     counts
 }
-
-/// How many bits of a byte are 1.
-const BITS: [u8; 256] = {
-    let mut bits = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        bits[byte] = (byte as u8).count_ones() as u8;
-        byte += 1;
-    }
-    bits
-};
 
 /// About the squared length of a piece whose code has the scale 1: the square of the scale that a piece of
 /// normal components gets is to its squared length as this (Max, 1960; see [`crate::group::factors`]).

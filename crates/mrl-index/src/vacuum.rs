@@ -123,8 +123,7 @@ impl<S: PageStore> Pass<'_, S> {
         #[derive(Clone, Copy)]
         enum Fate {
             Remove,
-            Promote(Tid, bool),
-            Unmark,
+            Promote(Tid),
         }
         let mut fates: BTreeMap<usize, Vec<(usize, Fate)>> = BTreeMap::new();
         {
@@ -132,7 +131,7 @@ impl<S: PageStore> Pass<'_, S> {
             let group = Group::new(&body, block, self.list, self.shape)?;
             let mut bytes = Vec::new();
             for slot in 0..group.blocks() * ROWS {
-                let (live, referenced) = (group.live(slot / ROWS), group.referenced(slot / ROWS));
+                let live = group.live(slot / ROWS);
                 if live == 0 {
                     continue;
                 }
@@ -156,24 +155,18 @@ impl<S: PageStore> Pass<'_, S> {
                     gone.insert((number, tid));
                     deleted.kept -= 1;
                 }
-                let is_marked = referenced >> (slot % ROWS) & 1 == 1;
                 if !is_dead(tid) {
                     deleted.kept += 1;
-                    if is_marked && own.is_none_or(|own| own.is_empty()) {
-                        fates.entry(index).or_default().push((slot, Fate::Unmark));
-                    }
                     continue;
                 }
                 deleted.removed += 1;
-                let fate =
-                    match (number, own.and_then(|own| own.pop().map(|tid| (tid, !own.is_empty()))))
-                    {
-                        (Some(number), Some((tid, more))) => {
-                            gone.insert((number, tid));
-                            Fate::Promote(tid, more)
-                        }
-                        _ => Fate::Remove,
-                    };
+                let fate = match (number, own.and_then(|own| own.pop())) {
+                    (Some(number), Some(tid)) => {
+                        gone.insert((number, tid));
+                        Fate::Promote(tid)
+                    }
+                    _ => Fate::Remove,
+                };
                 fates.entry(index).or_default().push((slot, fate));
             }
         }
@@ -186,16 +179,13 @@ impl<S: PageStore> Pass<'_, S> {
             let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
             let row_page = if promotes { Some(change.lock(row_block)?) } else { None };
             for (slot, fate) in fates {
-                let (live, referenced) = match (fate, row_page) {
-                    (Fate::Promote(tid, more), Some(row_page)) => {
+                match (fate, row_page) {
+                    (Fate::Promote(tid), Some(row_page)) => {
                         let (_, offset) = rows::tid_place(slot, self.shape);
                         rows::put_tid(change.body_mut(row_page), offset, tid);
-                        (true, more)
                     }
-                    (Fate::Unmark, _) => (true, false),
-                    _ => (false, false),
-                };
-                group::set_marks(change.body_mut(place), slot, live, referenced, self.shape);
+                    _ => group::set_live(change.body_mut(place), slot, false, self.shape),
+                }
             }
             change.commit()?;
         }
