@@ -1,4 +1,4 @@
-//! What a scan knows of lists: of those that it has looked into, and in general.
+//! What a scan searches, and what it knows of lists: of those that it has looked into, and in general.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,21 @@ use crate::directory::Directory;
 use crate::page::ListId;
 use crate::query::Query;
 use crate::references::ByRow;
+use crate::shape::Shape;
 use crate::store::PageStore;
+
+/// What is searched, and for what.
+pub(crate) struct Search<'a, S> {
+    pub store: &'a S,
+    pub directory: &'a Directory,
+    pub query: &'a Query,
+}
+
+impl<'a, S> Search<'a, S> {
+    pub fn shape(&self) -> &'a Shape {
+        &self.directory.encoder.shape
+    }
+}
 
 /// What a scan knows of a list that it has looked into.
 #[derive(Debug)]
@@ -62,15 +76,13 @@ impl Known {
     /// A frame's share of the scores of its rows.
     pub fn base<S: PageStore>(
         &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
+        search: &Search<S>,
         frame: ListId,
     ) -> Result<f32, S::Error> {
         if let Some(base) = self.bases.get(&frame) {
             return Ok(*base);
         }
-        let base = directory.base(store, query, frame)?;
+        let base = search.directory.base(search.store, search.query, frame)?;
         mrl_memory::insert(&mut self.bases, frame, base)?;
         Ok(base)
     }

@@ -10,9 +10,8 @@ use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
-use crate::directory::Directory;
 use crate::order::{self, NO_BAR, bar};
-use crate::probed::{Known, Probed};
+use crate::probed::{Known, Probed, Search};
 use crate::query::{Query, UNKNOWN};
 use crate::queue::Waiting;
 use crate::rows;
@@ -93,18 +92,16 @@ impl Round {
     /// Scores the rows of the chosen blocks, of which about `most` will go on; returns how many.
     pub fn score_blocks<S: PageStore>(
         &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
+        search: &Search<S>,
         choice: Choice,
         most: usize,
     ) -> Result<u64, S::Error> {
-        let shape = &directory.encoder.shape;
+        let shape = search.shape();
         let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
         let [furthest, first] =
             order::bars(self.seen.scores.as_flattened(), blocks, &mut self.keys)?;
         self.seen.choose(shape, (first, None), &mut self.next)?;
-        let mut scored = self.score(store, shape, query, NO_BAR)?;
+        let mut scored = self.score(search, NO_BAR)?;
         if choice.most > choice.first && first != NO_BAR {
             // A row that is not among the best of some is not among those of more.
             let least = [most.max(choice.best), choice.best];
@@ -113,33 +110,28 @@ impl Round {
             let best = if best == UNKNOWN { NO_BAR } else { best };
             let further = furthest.max(best - choice.margin * self.seen.reach());
             self.seen.choose(shape, (further, Some(first)), &mut self.next)?;
-            scored += self.score(store, shape, query, least)?;
+            scored += self.score(search, least)?;
         }
         Ok(scored)
     }
 
     /// Scores the rows of the blocks that come next, and keeps what is needed of those that have one with `least` or
     /// more; returns how many.
-    fn score<S: PageStore>(
-        &mut self,
-        store: &S,
-        shape: &Shape,
-        query: &Query,
-        least: f32,
-    ) -> Result<u64, S::Error> {
+    fn score<S: PageStore>(&mut self, search: &Search<S>, least: f32) -> Result<u64, S::Error> {
+        let (query, shape) = (search.query, search.shape());
         let (needed, expected) = match query.is_leading() {
             true => (shape.row.leading_end(), shape.row.leading_end()),
             false => (shape.block_bytes, FIRST_BYTES),
         };
         let (mut scored, mut held, mut inverse_lengths) = (0, Held::default(), [1.0; ROWS]);
         for (i, next) in self.next.iter().enumerate() {
-            expect_ahead(store, &self.next, i, expected);
+            expect_ahead(search.store, &self.next, i, expected);
             mrl_memory::reserve(&mut self.scored, 1)?;
             mrl_memory::reserve(&mut self.scores, 1)?;
             mrl_memory::reserve(&mut self.inverse_lengths, usize::from(query.divides()))?;
             mrl_memory::reserve(&mut self.scales, query.layers())?;
             let (seen, place) = (&self.seen, next.place);
-            seen.with_rows(store, shape, (*next, needed), &mut held, |block, rows| {
+            seen.with_rows(search, (*next, needed), &mut held, |block, rows| {
                 let mut scores = seen.bases(block, rows);
                 query.score_rows(rows.records, usize::MAX, &mut inverse_lengths, &mut scores);
                 // Damage may have made scores no numbers: nothing is known of such rows, so they go on.

@@ -21,7 +21,7 @@ use crate::directory::Directory;
 use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Block, Kind, NONE, damaged};
-use crate::probed::{Known, Probed};
+use crate::probed::{Known, Probed, Search};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
 use crate::ranking::Ranking;
@@ -321,6 +321,7 @@ impl Scan {
         let directory = self.directory.clone();
         let round = &mut self.workspace.0;
         round.clear();
+        let search = Search { store, directory: &directory, query: &self.query };
         // Lists of former rounds that have rows left, then new ones.
         let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
         let part = self.query.part_of_codes(&directory.encoder.shape);
@@ -341,10 +342,9 @@ impl Scan {
                 mrl_memory::push(&mut self.probed, Probed::new(list))?;
             }
             let following = places.get(i + 1).and_then(|place| self.ranking.get(*place));
-            let (query, known) = (&self.query, &mut self.known);
             let list = (place, &mut self.probed[place]);
             let summarised = !everything && funnel.share < 1.0;
-            round.seen.look_into(store, &directory, query, known, list, summarised, following)?;
+            round.seen.look_into(&search, &mut self.known, list, summarised, following)?;
         }
         self.counters.lists_probed += (self.probed.len() - former) as u64;
         self.scored = match () {
@@ -379,7 +379,7 @@ impl Scan {
             }
         };
         let (before, _) = most(chosen.most);
-        let scored = round.score_blocks(store, &directory, &self.query, chosen, before)?;
+        let scored = round.score_blocks(&search, chosen, before)?;
         self.counters.codes_scored += scored;
         let (most, shares) = most(scored as usize);
         // A query of few dimensions finishes fewer.

@@ -6,12 +6,11 @@
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
-use crate::directory::Directory;
 use crate::group::Group;
 use crate::order::NO_BAR;
 use crate::page::{self, Block, Body, Kind, ListId, NONE};
-use crate::probed::{Known, Probed};
-use crate::query::{Query, UNKNOWN};
+use crate::probed::{Known, Probed, Search};
+use crate::query::UNKNOWN;
 use crate::records::LANES;
 use crate::references::{ByRow, read_references};
 use crate::rows::{self, Rows};
@@ -167,18 +166,15 @@ impl Seen {
 
     /// Scores the summaries of a list's blocks; unless `summarised` all count as equally good. `following` is the
     /// list that comes next.
-    #[allow(clippy::too_many_arguments)]
     pub fn look_into<S: PageStore>(
         &mut self,
-        store: &S,
-        directory: &Directory,
-        query: &Query,
+        search: &Search<S>,
         known: &mut Known,
         (place, probed): (usize, &mut Probed),
         summarised: bool,
         following: Option<ListId>,
     ) -> Result<(), S::Error> {
-        let shape = &directory.encoder.shape;
+        let (&Search { store, directory, query }, shape) = (search, search.shape());
         let list = probed.list;
         let head = directory.entries[list as usize].head;
         let own = match probed.base {
@@ -217,7 +213,7 @@ impl Seen {
             for frame in &group.frames()[..seen.frames] {
                 let base = match *frame {
                     frame if frame == list => own,
-                    frame => known.base(store, directory, query, frame)?,
+                    frame => known.base(search, frame)?,
                 };
                 mrl_memory::push(&mut self.bases, base)?;
             }
@@ -304,12 +300,12 @@ impl Seen {
     /// another page is read, while none is held: as long as one is, the server answers none.
     pub fn with_rows<'s, S: PageStore>(
         &self,
-        store: &'s S,
-        shape: &Shape,
+        search: &Search<'s, S>,
         (next, needed): (Next, usize),
         held: &mut Held<'s, S>,
         with: impl FnOnce(SeenBlock, Rows),
     ) -> Result<(), S::Error> {
+        let (store, shape) = (search.store, search.shape());
         let block = self.block(next.place);
         let group = &self.groups[block.group as usize];
         if next.bytes as usize >= needed {

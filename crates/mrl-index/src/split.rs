@@ -313,3 +313,43 @@ pub fn recycle<S: PageStore>(
     }
     Ok(recycled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::{Plan, build};
+    use crate::memory::MemoryStore;
+    use crate::meta::Metric;
+    use crate::random::Random;
+
+    /// Lists next to each other whose entries lie on as many pages as one change can't write: those that fit are cut
+    /// with the one that is split, though others are nearer.
+    #[test]
+    fn neighbours_fit_one_change() {
+        const DIMENSIONS: usize = 4;
+        const LISTS: usize = 6 * ENTRIES_ON_PAGE;
+        let (build_number, seed, metric) = (1, 2, Metric::Euclidean);
+        let (dimensions, coarse_dimensions, copies) = (DIMENSIONS, DIMENSIONS, false);
+        let plan =
+            Plan { build: build_number, seed, dimensions, coarse_dimensions, metric, copies };
+        let mut random = Random::new(5);
+        let mut draw = || f16::from_f32((random.next() >> 40) as f32 / (1u64 << 24) as f32);
+        let rows: Vec<(_, Vec<f16>)> = (0..2 * LISTS as u64)
+            .map(|i| (i << 16 | 1, (0..DIMENSIONS).map(|_| draw()).collect()))
+            .collect();
+        let directory = build(&MemoryStore::new(), &plan, &rows, LISTS).unwrap();
+        let (mut passed_over, mut found) = (0, 0);
+        for list in directory.live_lists().iter().step_by(97).copied() {
+            let ranked = directory.ranked(directory.coarse_of(list).unwrap(), 1 + NEIGHBOURS);
+            let nearest: Vec<_> = ranked.iter().map(|(_, other)| *other).collect();
+            let chosen: Vec<_> = neighbours(&directory, list).into_iter().map(|n| n.0).collect();
+            assert!(chosen.len() <= NEIGHBOURS && !chosen.contains(&list));
+            assert!(meta_fits(&directory.meta, &[&[list], &chosen[..]].concat()));
+            passed_over += usize::from(!meta_fits(&directory.meta, &nearest));
+            found += chosen.len();
+        }
+        let lists = directory.live_lists().len().div_ceil(97);
+        assert!(passed_over > lists / 2, "{passed_over} of {lists}: nothing was passed over");
+        assert!(found > 2 * lists, "{found} neighbours of {lists} lists");
+    }
+}
