@@ -109,7 +109,7 @@ pub trait Reranker {
 
 /// About how many lists the first round of a scan probes of so many, where nothing else is said.
 pub fn probes_for(lists: usize) -> usize {
-    tuning::rows_seen(lists).div_ceil(ROWS_A_LIST).min(lists)
+    tuning::rows_seen(lists, false).div_ceil(ROWS_A_LIST).min(lists)
 }
 
 /// Rows that a reranker is told of at once, ahead of their turn.
@@ -306,16 +306,12 @@ impl Scan {
         let all = self.directory.live_lists().len();
         let number = self.counters.rounds;
         let (first, growth) = (number == 0, Growth::of(number));
+        let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
         let (lists, enough_rows) = match self.steering.probes {
             _ if !first => (self.probed.len().max(1) * growth.lists, usize::MAX),
             Probes::All => (all, usize::MAX),
             Probes::Lists(lists) => (lists, usize::MAX),
-            Probes::Auto => {
-                // A shorter query tells less about which lists are near, and scores their rows for less.
-                let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
-                let rows = tuning::rows_seen(all);
-                (all, if is_short { rows * 2 } else { rows })
-            }
+            Probes::Auto => (all, tuning::rows_seen(all, is_short)),
         };
         self.counters.rounds += 1;
         let directory = self.directory.clone();
@@ -353,10 +349,9 @@ impl Scan {
             () if first => ((round.seen.rows() as f64 * funnel.share) as usize).max(funnel.least),
             () => (self.scored as f64 * growth.rows) as usize,
         };
-        // Who asks for more lists wants more of each.
         let thoroughness = match self.steering.probes {
             Probes::Auto => 1.0,
-            _ => lists.min(all) as f64 / probes_for(all).max(1) as f64,
+            _ => tuning::thoroughness(lists.min(all), all, is_short),
         };
         // In later rounds what comes near to the best rows has gone on before.
         let chosen = match first && !everything {

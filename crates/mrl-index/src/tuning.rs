@@ -4,11 +4,26 @@
 use crate::build::ROWS_A_LIST;
 use crate::layers::LEADING;
 
-/// Rows whose blocks' summaries the first round scores where there are so many lists.
-pub(crate) fn rows_seen(lists: usize) -> usize {
+/// About how many lists, of those that a build makes, the first round looks into where there are so many.
+fn lists_seen(lists: usize, is_short: bool) -> f64 {
     // Of more lists each is smaller in extent, and lies nearer to what it is near to; but more of them are near.
-    let lists_of_a_build = 12.0 + 1.5 * (lists as f64).sqrt();
-    (lists_of_a_build * ROWS_A_LIST as f64) as usize
+    let seen = 12.0 + 1.5 * (lists as f64).sqrt();
+    // A query with fewer dimensions than lists are chosen by tells less about which are near, and scores their rows
+    // for less.
+    if is_short { 2.0 * seen } else { seen }
+}
+
+/// Rows whose blocks' summaries the first round scores where there are so many lists.
+pub(crate) fn rows_seen(lists: usize, is_short: bool) -> usize {
+    (lists_seen(lists, is_short) * ROWS_A_LIST as f64) as usize
+}
+
+/// How many times a funnel's margin is taken where someone asks for `probes` lists of so many: who asks for more wants
+/// more of each.
+pub(crate) fn thoroughness(probes: usize, lists: usize, is_short: bool) -> f64 {
+    let times = probes as f64 / lists_seen(lists, is_short).min(lists as f64).max(1.0);
+    // A short query's blocks tell little about their rows: more of them are a longer way to what more lists have.
+    if is_short { times.sqrt() } else { times }
 }
 
 /// How a round narrows down the rows that it sees to those whose codes are scored.
