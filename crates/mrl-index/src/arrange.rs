@@ -21,6 +21,9 @@ const ROUNDS: usize = 4;
 /// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
 /// meaning, of any other's they are, rotated, a sample.
 const MOST_DIMENSIONS: usize = 384;
+/// By how much layer 0 counts more than the others in what is near: by it alone a query of few dimensions chooses blocks,
+/// and to others a little more of it does no harm.
+const LEADING_WEIGHT: f32 = 1.5;
 
 /// The places of rows in the order in which they should lie. Of each its record is given and, where its frame
 /// is another than that of most, the way to it.
@@ -41,6 +44,9 @@ pub fn arrange<'a>(
             if let Some(offset) = offset {
                 let offset = &offset.rotated[shape.layers.range(layer)];
                 piece.iter_mut().zip(offset).for_each(|(x, more)| *x += more);
+            }
+            if layer == 0 {
+                piece.iter_mut().for_each(|x| *x *= LEADING_WEIGHT);
             }
             let start = rows.len();
             rows.resize(start + piece.len(), f16::ZERO);

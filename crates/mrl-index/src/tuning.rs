@@ -10,7 +10,7 @@ fn lists_seen(lists: usize, is_short: bool) -> f64 {
     let seen = 12.0 + 1.5 * (lists as f64).sqrt();
     // A query with fewer dimensions than lists are chosen by tells less about which are near, and scores their rows
     // for less.
-    if is_short { 2.0 * seen } else { seen }
+    if is_short { 2.5 * seen } else { seen }
 }
 
 /// Rows whose blocks' summaries the first round scores where there are so many lists.
@@ -47,7 +47,7 @@ impl Funnel {
         if dimensions <= LEADING {
             // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
             // a row's layer 0 is read in a fraction of the time, and its score is less certain.
-            let margin = 0.65 * LEADING as f64 / dimensions as f64;
+            let margin = 0.5 * LEADING as f64 / dimensions as f64;
             return Self { share: 0.55, least: 16_384, margin };
         }
         let share = (0.25 * (1.0 - leading) / part).min(1.0);
