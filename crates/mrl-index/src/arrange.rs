@@ -21,9 +21,9 @@ const ROUNDS: usize = 4;
 /// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
 /// meaning, of any other's they are, rotated, a sample.
 const MOST_DIMENSIONS: usize = 384;
-/// By how much layer 0 counts more than the others in what is near: by it alone a query of few dimensions chooses blocks,
-/// and to others a little more of it does no harm.
-const LEADING_WEIGHT: f32 = 1.5;
+/// The least share that layer 0 has in the squares of what rows are arranged by: by it alone a query of few dimensions
+/// chooses blocks, and to others a little more of it does no harm. Of a Matryoshka model's vectors it has more.
+const LEADING_SHARE: f64 = 0.25;
 
 /// The places of rows in the order in which they should lie. Of each its record is given and, where its frame
 /// is another than that of most, the way to it.
@@ -45,15 +45,13 @@ pub fn arrange<'a>(
                 let offset = &offset.rotated[shape.layers.range(layer)];
                 piece.iter_mut().zip(offset).for_each(|(x, more)| *x += more);
             }
-            if layer == 0 {
-                piece.iter_mut().for_each(|x| *x *= LEADING_WEIGHT);
-            }
             let start = rows.len();
             rows.resize(start + piece.len(), f16::ZERO);
             narrow_into(piece, &mut rows[start..]);
         });
         rows.truncate((i + 1) * dimensions);
     }
+    weigh_leading(&mut rows, dimensions, shape.layers.range(0).len());
     let mut work = Work {
         rows: &rows,
         dimensions,
@@ -64,6 +62,26 @@ pub fn arrange<'a>(
     work.cut(&mut order);
     exchange(&rows, dimensions, &mut order)?;
     Ok(order)
+}
+
+/// Makes the leading components of rows longer where they have less than their share of the squares.
+fn weigh_leading(rows: &mut [f16], dimensions: usize, leading: usize) {
+    let squares = |part: &dyn Fn(&[f16]) -> f32| -> f64 {
+        rows.chunks_exact(dimensions).map(|row| f64::from(part(row))).sum()
+    };
+    let first = squares(&|row| kernels::squared_norm(&row[..leading]));
+    let others = squares(&|row| kernels::squared_norm(&row[leading..]));
+    let factor = (LEADING_SHARE / (1.0 - LEADING_SHARE) * others / first).sqrt() as f32;
+    // Nor is anything done where there is nothing to weigh, or no number.
+    if !(factor > 1.0 && factor.is_finite()) {
+        return;
+    }
+    let mut wide = vec![0.0; leading];
+    for row in rows.chunks_exact_mut(dimensions) {
+        kernels::to_f32(&row[..leading], &mut wide);
+        wide.iter_mut().for_each(|x| *x *= factor);
+        narrow_into(&wide, &mut row[..leading]);
+    }
 }
 
 struct Work<'a> {
@@ -165,6 +183,39 @@ mod tests {
             frames_used: 0,
             directory: Vec::new(),
         })
+    }
+
+    #[test]
+    fn leading_components_get_their_share() {
+        let (dimensions, leading) = (96, 64);
+        let share = |rows: &[f16]| {
+            let squares = |part: &[f16]| f64::from(kernels::squared_norm(part));
+            let rows = rows.chunks_exact(dimensions);
+            let sums = rows.map(|row| (squares(&row[..leading]), squares(row)));
+            let (first, all) = sums.fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+            first / all
+        };
+        for (length, is_changed) in [(0.1, true), (0.4, true), (2.0, false), (0.0, false)] {
+            let row = (0..dimensions).map(|i| if i < leading { length } else { 1.0 });
+            let row: Vec<f16> = row.map(f16::from_f32).collect();
+            let mut rows = row.repeat(5);
+            let before = rows.clone();
+            weigh_leading(&mut rows, dimensions, leading);
+            if is_changed {
+                assert!((share(&rows) - LEADING_SHARE).abs() < 1e-3, "{length}: {}", share(&rows));
+                let rest = |rows: &[f16]| rows[leading..dimensions].to_vec();
+                assert_eq!(rest(&rows), rest(&before));
+            } else {
+                assert_eq!(rows, before);
+            }
+        }
+        // Nothing but leading components, or no number.
+        for mut rows in [vec![f16::ONE; 64], vec![f16::NAN; 96]] {
+            let before: Vec<u16> = rows.iter().map(|x| x.to_bits()).collect();
+            let dimensions = rows.len();
+            weigh_leading(&mut rows, dimensions, leading);
+            assert_eq!(rows.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), before);
+        }
     }
 
     /// Rows of eight clusters of 32, mixed: every block is of one cluster.
