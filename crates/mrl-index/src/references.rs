@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use half::f16;
 use mrl_memory::OutOfMemory;
@@ -17,81 +18,126 @@ use crate::shape::Shape;
 use crate::store::{Change, PageStore, Steps};
 use crate::summary;
 
-/// Looks for a row whose code is the vector's, and adds the TID to it. The blocks that lie near are looked into first.
+/// Looks for a row whose code is the vector's, and adds the TID to it. Of the list's blocks those are looked into whose
+/// ranks, the one that lies nearest to the vector first, are in `ranks`.
 pub fn refer<S: PageStore>(
     store: &S,
     directory: &Directory,
     list: ListId,
     tid: Tid,
     vector: &[f16],
+    ranks: Range<usize>,
 ) -> Result<bool, S::Error> {
-    let shape = &directory.encoder.shape;
-    let head = directory.entries[list as usize].head;
-    // What the vector is against each frame, the list's own first.
     let own = directory.encoder.row(vector, &directory.frame(store, list)?);
-    let mut against: Vec<(ListId, Row)> = vec![(list, own)];
-    let (mut bytes, mut room) = (Vec::new(), Vec::new());
-    let (mut block, mut steps) = (head, Steps::default());
+    let mut near = near_blocks(store, directory, list, &own.record)?;
+    let mut sought = Sought { directory, list, vector, against: vec![(list, own)] };
+    let mut bytes = Vec::new();
+    for rank in 0..ranks.end {
+        let Some(Reverse((_, group, index))) = near.pop() else { break };
+        if rank < ranks.start {
+            continue;
+        }
+        if let Some(number) = sought.find(store, group, index, &mut bytes)? {
+            let head = directory.entries[list as usize].head;
+            add_reference(store, &directory.encoder.shape, list, head, number, tid)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A block by how far it lies from a row, its group's page, and its number there: the nearest is the greatest.
+type Near = Reverse<(u16, Block, usize)>;
+
+/// The blocks of a list that have rows.
+fn near_blocks<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    list: ListId,
+    record: &[u8],
+) -> Result<BinaryHeap<Near>, S::Error> {
+    let shape = &directory.encoder.shape;
+    let (mut near, mut room) = (Vec::new(), Vec::new());
+    let (mut block, mut steps) = (directory.entries[list as usize].head, Steps::default());
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
-        let mut near = Vec::new();
         mrl_memory::reserve(&mut near, group.blocks())?;
         for number in 0..group.summaries_count() {
             let summaries = group.summaries(number, &mut room);
-            let differing = summary::differing(summaries, &against[0].1.record, shape);
+            let differing = summary::differing(summaries, record, shape);
             let (first, live) = (number * shape.summary_lanes, summaries.live());
             for index in first..(first + shape.summary_lanes).min(group.blocks()) {
-                let live = live[index - first];
-                if live != 0 {
-                    near.push(Reverse((differing[index - first], index, live)));
-                }
-            }
-        }
-        // The row is most often in the first or second.
-        let mut near = BinaryHeap::from(near);
-        while let Some(Reverse((_, index, live))) = near.pop() {
-            rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
-            let stored = Rows::new(&bytes, shape);
-            for (place, frame) in group.frames().into_iter().enumerate() {
-                let mut equal = live & mask(stored.frames(), place as u8);
-                if equal == 0 {
-                    continue;
-                }
-                let at = match against.iter().position(|(of, _)| *of == frame) {
-                    Some(at) => at,
-                    None => {
-                        let frame_of = directory.frame(store, frame)?;
-                        against.push((frame, directory.encoder.row(vector, &frame_of)));
-                        against.len() - 1
-                    }
-                };
-                let row = &against[at].1;
-                for (codes, byte) in stored.records.codes(0).iter().zip(&row.record) {
-                    equal &= mask(codes, *byte);
-                    if equal == 0 {
-                        break;
-                    }
-                }
-                while equal != 0 {
-                    let in_block = equal.trailing_zeros() as usize;
-                    equal &= equal - 1;
-                    let slot = index * ROWS + in_block;
-                    if stored.records.is(in_block, &row.record)
-                        && is_same_copy(store, group, list, slot, row)?
-                        && let Some(number) = group.reference_number(slot)
-                    {
-                        drop(body);
-                        add_reference(store, shape, list, head, number, tid)?;
-                        return Ok(true);
-                    }
+                if live[index - first] != 0 {
+                    near.push(Reverse((differing[index - first], block, index)));
                 }
             }
         }
         block = page::next(&body);
     }
-    Ok(false)
+    // The row is most often in the first or second: no need to order them all.
+    Ok(BinaryHeap::from(near))
+}
+
+/// A row that is looked for in a list.
+struct Sought<'a> {
+    directory: &'a Directory,
+    list: ListId,
+    vector: &'a [f16],
+    /// What the vector is against each frame.
+    against: Vec<(ListId, Row)>,
+}
+
+impl Sought<'_> {
+    /// The number of a row of a block that has the vector's code.
+    fn find<S: PageStore>(
+        &mut self,
+        store: &S,
+        group_block: Block,
+        index: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Option<u16>, S::Error> {
+        let (encoder, list) = (&self.directory.encoder, self.list);
+        let body = store.read(group_block)?;
+        let group = Group::new(&body, group_block, list, &encoder.shape)?;
+        let live = group.live(index);
+        rows::read_block(store, &encoder.shape, list, index, |page| group.row_page(page), bytes)?;
+        let stored = Rows::new(bytes, &encoder.shape);
+        for (place, frame) in group.frames().into_iter().enumerate() {
+            let mut equal = live & mask(stored.frames(), place as u8);
+            if equal == 0 {
+                continue;
+            }
+            let at = match self.against.iter().position(|(of, _)| *of == frame) {
+                Some(at) => at,
+                None => {
+                    let frame_of = self.directory.frame(store, frame)?;
+                    self.against.push((frame, encoder.row(self.vector, &frame_of)));
+                    self.against.len() - 1
+                }
+            };
+            let row = &self.against[at].1;
+            for (codes, byte) in stored.records.codes(0).iter().zip(&row.record) {
+                equal &= mask(codes, *byte);
+                if equal == 0 {
+                    break;
+                }
+            }
+            while equal != 0 {
+                let in_block = equal.trailing_zeros() as usize;
+                equal &= equal - 1;
+                let slot = index * ROWS + in_block;
+                if stored.records.is(in_block, &row.record)
+                    && is_same_copy(store, group, list, slot, row)?
+                    && let Some(number) = group.reference_number(slot)
+                {
+                    return Ok(Some(number));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Which of 32 bytes are this one.
