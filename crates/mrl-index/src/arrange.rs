@@ -66,11 +66,11 @@ pub fn arrange<'a>(
 
 /// Makes the leading components of rows longer where they have less than their share of the squares.
 fn weigh_leading(rows: &mut [f16], dimensions: usize, leading: usize) {
-    let squares = |part: &dyn Fn(&[f16]) -> f32| -> f64 {
-        rows.chunks_exact(dimensions).map(|row| f64::from(part(row))).sum()
-    };
-    let first = squares(&|row| kernels::squared_norm(&row[..leading]));
-    let others = squares(&|row| kernels::squared_norm(&row[leading..]));
+    let (mut first, mut others) = (0.0, 0.0);
+    for row in rows.chunks_exact(dimensions) {
+        first += f64::from(kernels::squared_norm(&row[..leading]));
+        others += f64::from(kernels::squared_norm(&row[leading..]));
+    }
     let factor = (LEADING_SHARE / (1.0 - LEADING_SHARE) * others / first).sqrt() as f32;
     // Nor is anything done where there is nothing to weigh, or no number.
     if !(factor > 1.0 && factor.is_finite()) {

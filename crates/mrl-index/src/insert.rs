@@ -73,7 +73,7 @@ pub fn insert<S: PageStore>(
     /// A row was put into a list by an approximation of its vector where the list was split, so it
     /// may lie in one of the next.
     const LISTS_SEARCHED: usize = 3;
-    /// In a list that has it it is, 19 times in 20, in one of so many blocks.
+    /// A list that has the row has it, 19 times in 20, in one of so many blocks.
     const BLOCKS_SEARCHED_FIRST: usize = 4;
     let coarse = directory.encoder.coarse(vector);
     let lists = directory.ranked(&coarse, if unchanged { LISTS_SEARCHED } else { 1 });
