@@ -210,7 +210,7 @@ impl Directory {
                 self.codes.get_or_init(|| codes)
             }
         };
-        let (mut scores, mut keys) = (Vec::new(), Vec::new());
+        let mut scores = Vec::new();
         mrl_memory::reserve(&mut scores, lists.next_multiple_of(LANES))?;
         let Shape { row: form, layers, .. } = &self.encoder.shape;
         let layers = layers.read_by(self.meta.coarse_dimensions);
@@ -221,7 +221,7 @@ impl Directory {
             scores.extend(some);
         }
         scores.truncate(lists);
-        let bar = order::bar(&scores, compared, &mut keys)?;
+        let bar = order::bar(&scores, compared);
         let near = scores.iter().enumerate().filter(|(_, score)| **score >= bar);
         Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
     }

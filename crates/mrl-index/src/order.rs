@@ -1,6 +1,6 @@
 //! Numbers as integers of the same order: what is sorted or selected by many comparisons is so faster.
 
-use mrl_memory::OutOfMemory;
+use mrl_kernels as kernels;
 
 /// The bar that everything passes.
 pub const NO_BAR: f32 = f32::MIN;
@@ -32,42 +32,66 @@ pub fn wide_number(key: i64) -> f64 {
     f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64)
 }
 
-/// A score that about `most` of some have or surpass; [`NO_BAR`] where there are no more.
+/// A score that about `most` of some have or surpass, a few more rather than fewer; [`NO_BAR`] where no more than that
+/// are numbers and there.
 ///
 /// It is that of a sample: how many go on need not be exact.
-pub fn bar(scores: &[f32], most: usize, keys: &mut Vec<i32>) -> Result<f32, OutOfMemory> {
-    Ok(bars(scores, [most], keys)?[0])
+pub fn bar(scores: &[f32], most: usize) -> f32 {
+    bars(scores, [most])[0]
 }
 
 /// The same for several numbers, of which none is greater than the one before.
-pub fn bars<const N: usize>(
-    scores: &[f32],
-    most: [usize; N],
-    keys: &mut Vec<i32>,
-) -> Result<[f32; N], OutOfMemory> {
-    const SAMPLE: usize = 2048;
+///
+/// Found by halving the range in which it lies and counting: a vector of scores is compared at once, and no branch
+/// depends on one of them, which selecting by exchanging can't have.
+pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
+    /// What is counted at once, or else a sample of at least half as many.
+    const COUNTED: usize = 4096;
     // Odd, so that the sample comes from all places of blocks.
-    let stride = (scores.len() / SAMPLE) | 1;
-    keys.clear();
-    mrl_memory::reserve(keys, scores.len().div_ceil(stride))?;
-    match stride {
-        1 => keys.extend(scores.iter().copied().map(key)),
-        _ => keys.extend(scores.chunks(stride).map(|some| key(some[0]))),
-    }
-    // The greatest of them, as many as are left.
-    let mut greatest = &mut keys[..];
-    Ok(most.map(|most| {
-        let rank = most / stride;
-        if rank >= greatest.len() {
-            return NO_BAR;
+    let stride = (scores.len() / (COUNTED / 2)) | 1;
+    let mut room = [f32::NEG_INFINITY; COUNTED];
+    let sample = match stride {
+        1 => scores,
+        _ => {
+            let mut count = 0;
+            for (place, some) in room.iter_mut().zip(scores.chunks(stride)) {
+                *place = some[0];
+                count += 1;
+            }
+            &room[..count]
         }
-        let from_below = greatest.len() - 1 - rank;
-        let all = std::mem::take(&mut greatest);
-        let bar = number(*all.select_nth_unstable(from_below).1);
-        greatest = &mut all[from_below..];
-        // Less than all of them may be there.
-        if bar.is_finite() { bar } else { NO_BAR }
-    }))
+    };
+    let mut least = NO_BAR;
+    most.map(|most| {
+        least = bar_of_all(sample, most / stride, least);
+        least
+    })
+}
+
+/// A score that about `most` have or surpass, where it is greater than `least`, which more than `most` do unless it is
+/// [`NO_BAR`].
+fn bar_of_all(scores: &[f32], most: usize, least: f32) -> f32 {
+    let count = |bar: f32| kernels::count_at_least(scores, bar) as usize;
+    // A sixty-fourth more is as good.
+    let enough = most..=most + most / 64 + 1;
+    if count(least) <= *enough.end() {
+        return least;
+    }
+    // More than enough reach the first, too few the second.
+    let (mut below, mut above) = (key(least), key(f32::INFINITY));
+    loop {
+        let middle = below.midpoint(above);
+        // Of two neighbours it is that which lies nearer to 0.
+        if middle == below || middle == above {
+            return number(below);
+        }
+        let bar = number(middle);
+        match count(bar) {
+            reached if enough.contains(&reached) => return bar,
+            reached if reached > *enough.end() => below = middle,
+            _ => above = middle,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -97,12 +121,12 @@ mod tests {
             let mut most = most;
             most.sort_unstable_by(|a, b| b.cmp(a));
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
-            let bars = bars(&scores, most, &mut Vec::new()).unwrap();
-            for (most, bar) in most.into_iter().zip(bars) {
-                prop_assert_eq!(bar == NO_BAR, most >= scores.len());
+            for (most, bar) in most.into_iter().zip(bars(&scores, most)) {
+                let enough = most + most / 64 + 1;
+                prop_assert_eq!(bar == NO_BAR, enough >= scores.len());
                 if bar != NO_BAR {
-                    prop_assert!(scores.iter().filter(|score| **score > bar).count() <= most);
-                    prop_assert!(scores.iter().filter(|score| **score >= bar).count() > most);
+                    prop_assert!(scores.iter().filter(|score| **score > bar).count() <= enough);
+                    prop_assert!(scores.iter().filter(|score| **score >= bar).count() >= most);
                 }
             }
         }

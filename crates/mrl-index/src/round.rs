@@ -67,8 +67,6 @@ pub(crate) struct Round {
     scales: Vec<CodeScales>,
     /// Of each row that goes on, the square of its error's deviation.
     squared_errors: Vec<f32>,
-    /// Room for scores in order.
-    keys: Vec<i32>,
 }
 
 impl Round {
@@ -85,7 +83,7 @@ impl Round {
     pub fn bytes(&self) -> usize {
         let scored = bytes_of(&self.scored) + bytes_of(&self.scores) + bytes_of(&self.scales);
         let lengths = bytes_of(&self.inverse_lengths);
-        let rows = bytes_of(&self.squared_errors) + bytes_of(&self.keys);
+        let rows = bytes_of(&self.squared_errors);
         self.seen.bytes() + bytes_of(&self.next) + scored + lengths + rows
     }
 
@@ -98,14 +96,13 @@ impl Round {
     ) -> Result<u64, S::Error> {
         let shape = search.shape();
         let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
-        let [furthest, first] =
-            order::bars(self.seen.scores.as_flattened(), blocks, &mut self.keys)?;
+        let [furthest, first] = order::bars(self.seen.scores.as_flattened(), blocks);
         self.seen.choose(shape, (first, None), &mut self.next)?;
         let mut scored = self.score(search, NO_BAR)?;
         if choice.most > choice.first && first != NO_BAR {
             // A row that is not among the best of some is not among those of more.
             let least = [most.max(choice.best), choice.best];
-            let [least, best] = order::bars(self.scores.as_flattened(), least, &mut self.keys)?;
+            let [least, best] = order::bars(self.scores.as_flattened(), least);
             // Of rows of which nothing is known nothing follows.
             let best = if best == UNKNOWN { NO_BAR } else { best };
             let further = furthest.max(best - choice.margin * self.seen.reach());
@@ -163,7 +160,7 @@ impl Round {
         most: usize,
         epsilon: f32,
     ) -> Result<Vec<Waiting>, OutOfMemory> {
-        let bar = bar(self.scores.as_flattened(), most, &mut self.keys)?;
+        let bar = bar(self.scores.as_flattened(), most);
         let mut waiting = Vec::new();
         self.squared_errors.clear();
         for (i, (scored, scores)) in self.scored.iter().zip(&self.scores).enumerate() {

@@ -27,6 +27,7 @@ pub struct Kernels {
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) score_codes: fn(&[u8], &[CodeLayer], &mut CodeScores),
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
+    pub(crate) count_at_least: fn(&[f32], f32) -> u32,
     pub(crate) walsh_hadamard: fn(&mut [f32]),
 }
 
@@ -178,6 +179,12 @@ impl Kernels {
     #[inline]
     pub fn at_least(&self, scores: &CodeScores, bar: f32) -> u32 {
         (self.at_least)(scores, bar)
+    }
+
+    /// [`crate::count_at_least`] with this set.
+    #[inline]
+    pub fn count_at_least(&self, scores: &[f32], bar: f32) -> u32 {
+        (self.count_at_least)(scores, bar)
     }
 
     /// [`crate::walsh_hadamard`] with this set.

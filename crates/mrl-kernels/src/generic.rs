@@ -470,3 +470,9 @@ pub(crate) fn walsh_hadamard<I: InstructionSet>(isa: I, vector: &mut [f32]) {
 pub(crate) fn at_least<I: InstructionSet>(isa: I, scores: &CodeScores, bar: f32) -> u32 {
     isa.at_least(scores, bar)
 }
+
+/// The compiler makes the vectors of the set's features itself.
+#[inline(always)]
+pub(crate) fn count_at_least<I: InstructionSet>(_: I, scores: &[f32], bar: f32) -> u32 {
+    scalar::count_at_least(scores, bar)
+}

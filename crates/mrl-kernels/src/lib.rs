@@ -252,6 +252,12 @@ pub fn at_least(scores: &CodeScores, bar: f32) -> u32 {
     chosen().at_least(scores, bar)
 }
 
+/// How many of at most 2³² − 1 scores are at least `bar`; a NaN is not.
+#[inline]
+pub fn count_at_least(scores: &[f32], bar: f32) -> u32 {
+    chosen().count_at_least(scores, bar)
+}
+
 /// The Walsh-Hadamard transform in place, components in Hadamard's order, scaled so that lengths stay: it is its own
 /// inverse.
 ///

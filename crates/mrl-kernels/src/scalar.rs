@@ -31,6 +31,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     all_finite,
     score_codes,
     at_least,
+    count_at_least,
     walsh_hadamard,
 };
 
@@ -159,6 +160,11 @@ pub(crate) fn at_least(scores: &CodeScores, bar: f32) -> u32 {
         mask |= u32::from(*score >= bar) << i;
     }
     mask
+}
+
+#[inline(always)]
+pub(crate) fn count_at_least(scores: &[f32], bar: f32) -> u32 {
+    scores.iter().map(|score| u32::from(*score >= bar)).sum()
 }
 
 fn walsh_hadamard(vector: &mut [f32]) {

@@ -103,6 +103,9 @@ macro_rules! define_set {
                 at_least: entry!(
                     $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32
                 ),
+                count_at_least: entry!(
+                    $set, $features, count_at_least(scores: &[f32], bar: f32) -> u32
+                ),
         walsh_hadamard: entry!($set, $features, walsh_hadamard(vector: &mut [f32]) -> ()),
             }
         };

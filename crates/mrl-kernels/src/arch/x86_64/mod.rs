@@ -29,6 +29,7 @@ static KERNELS_ZEN4: Kernels = Kernels {
     all_finite: avx2::KERNELS.all_finite,
     score_codes: avx512::KERNELS.score_codes,
     at_least: avx512::KERNELS.at_least,
+    count_at_least: avx512::KERNELS.count_at_least,
     walsh_hadamard: avx512::KERNELS.walsh_hadamard,
 };
 
