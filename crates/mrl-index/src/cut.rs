@@ -22,8 +22,12 @@ const LEAST_SHARE: f64 = 0.2;
 /// Components of rows that are cut at once.
 const MOST_COMPONENTS: usize = 8 << 20;
 /// A part of a cut of several lists has at most so many times the rows that it would have if all were equal: larger
-/// ones would soon be split again.
-const MOST_SHARE: f64 = 1.2;
+/// ones would soon be split again. The first is for the centres that k-means found. Rows that then have to leave their
+/// part take its centre with them, so that it is no longer the nearest to others: each other is for the means of the
+/// parts before, when there is less to even out.
+const MOST_SHARES: [f64; 3] = [1.2, 1.3, 1.4];
+/// And at most so many: with a few more it would be due to be split itself.
+const MOST_ROWS: usize = SLOTS_BEFORE_SPLIT * 9 / 10;
 /// Rounds of k-means, and about how many of the rows they look at.
 const ROUNDS: usize = 9;
 const SAMPLE: usize = 5000;
@@ -133,15 +137,8 @@ impl Pool {
         self.coarse.truncate(self.own * self.width);
     }
 
-    /// Centres that have moved to the means of the rows that are nearest to them, some rounds long, and of each row the
-    /// nearest of them then.
-    fn rounds<S: PageStore>(
-        &self,
-        store: &S,
-        mut centres: Vec<f16>,
-    ) -> Result<(Vec<f16>, Vec<u32>), S::Error> {
-        /// Rows between two questions whether to stop.
-        const AT_ONCE: usize = 1024;
+    /// Centres that have moved to the means of the rows that are nearest to them, some rounds long.
+    fn moved<S: PageStore>(&self, store: &S, mut centres: Vec<f16>) -> Result<Vec<f16>, S::Error> {
         let rows = self.coarse();
         let stride = rows.count().div_ceil(SAMPLE).max(1);
         let mut sample = Vec::new();
@@ -154,14 +151,21 @@ impl Pool {
             store.check_interrupts()?;
             centres = kmeans::moved(sample, &centres, false, &workers).ok_or(no_room)?;
         }
-        let biases = kmeans::biases(Rows::new(&centres, self.width), false)?;
+        Ok(centres)
+    }
+
+    /// Of each row the nearest of some centres.
+    fn nearest<S: PageStore>(&self, store: &S, centres: Rows) -> Result<Vec<u32>, S::Error> {
+        /// Rows between two questions whether to stop.
+        const AT_ONCE: usize = 1024;
+        let rows = self.coarse();
+        let biases = kmeans::biases(centres, false)?;
         let mut sides = mrl_memory::filled(0, rows.count())?;
         for (i, sides) in sides.chunks_mut(AT_ONCE).enumerate() {
             store.check_interrupts()?;
-            let some = rows.part(i * AT_ONCE, sides.len());
-            kmeans::nearest(some, Rows::new(&centres, self.width), &biases, sides);
+            kmeans::nearest(rows.part(i * AT_ONCE, sides.len()), centres, &biases, sides);
         }
-        Ok((centres, sides))
+        Ok(sides)
     }
 
     /// The sides of all rows, as many as there are centres; nothing where the parts would differ too much.
@@ -170,13 +174,22 @@ impl Pool {
         store: &S,
         centres: Vec<f16>,
     ) -> Result<Option<Vec<u32>>, S::Error> {
-        let (centres, mut sides) = self.rounds(store, centres)?;
-        let centres = Rows::new(&centres, self.width);
-        let equal = sides.len() as f64 / centres.count() as f64;
-        balance(self.coarse(), centres, &mut sides, (MOST_SHARE * equal) as usize + 1)?;
+        let rows = self.coarse();
+        let parts = centres.len() / self.width;
+        let equal = rows.count() as f64 / parts as f64;
+        let mut centres = self.moved(store, centres)?;
+        let mut sides = Vec::new();
+        for (i, share) in MOST_SHARES.into_iter().enumerate() {
+            if i > 0 {
+                centres = means(rows, self.width, &sides, parts)?;
+            }
+            let centres = Rows::new(&centres, self.width);
+            sides = self.nearest(store, centres)?;
+            balance(rows, centres, &mut sides, ((share * equal) as usize + 1).min(MOST_ROWS))?;
+        }
         let least = (LEAST_SHARE * equal) as usize;
-        let fits = |count: &usize| (least..SLOTS_BEFORE_SPLIT * 9 / 10).contains(count);
-        Ok(counts(&sides, centres.count()).iter().all(fits).then_some(sides))
+        let fits = |count: &usize| (least..=MOST_ROWS).contains(count);
+        Ok(counts(&sides, parts).iter().all(fits).then_some(sides))
     }
 
     /// The sides of the rows of the list that is split alone, of two.
@@ -185,7 +198,8 @@ impl Pool {
         store: &S,
         halves: &[Vec<f16>; 2],
     ) -> Result<Vec<u32>, S::Error> {
-        let (centres, sides) = self.rounds(store, halves.concat())?;
+        let centres = self.moved(store, halves.concat())?;
+        let sides = self.nearest(store, Rows::new(&centres, self.width))?;
         let second = sides.iter().sum::<u32>() as usize;
         let share = second.min(sides.len() - second) as f64 / sides.len() as f64;
         if share < LEAST_SHARE {
@@ -257,6 +271,16 @@ fn mean<'r>(rows: impl Iterator<Item = &'r [f16]>, width: usize) -> Vec<f16> {
     }
     let mean: Vec<f32> = sums.iter().map(|sum| (sum / count.max(1.0)) as f32).collect();
     narrowed(&mean)
+}
+
+/// The means of the rows on each of some sides, one after another.
+fn means(rows: Rows, width: usize, sides: &[u32], count: usize) -> Result<Vec<f16>, OutOfMemory> {
+    let mut means = Vec::new();
+    for side in 0..count {
+        let part = rows.iter().zip(sides).filter(|(_, of)| **of as usize == side);
+        mrl_memory::extend(&mut means, &mean(part.map(|(row, _)| row), width))?;
+    }
+    Ok(means)
 }
 
 /// How many rows are on each of some sides.
