@@ -19,9 +19,6 @@ use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expec
 use crate::shape::{Shape, TID_BYTES};
 use crate::store::PageStore;
 
-/// Of a block that is read whole so much is asked for: what follows the processor sees by itself.
-const FIRST_BYTES: usize = 512;
-
 /// Which blocks are looked into.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
@@ -116,13 +113,13 @@ impl Round {
     /// more; returns how many.
     fn score<S: PageStore>(&mut self, search: &Search<S>, least: f32) -> Result<u64, S::Error> {
         let (query, shape) = (search.query, search.shape());
-        let (needed, expected) = match query.is_leading() {
-            true => (shape.row.leading_end(), shape.row.leading_end()),
-            false => (shape.block_bytes, FIRST_BYTES),
+        let needed = match query.is_leading() {
+            true => shape.row.leading_end(),
+            false => shape.block_bytes,
         };
         let (mut scored, mut held, mut inverse_lengths) = (0, Held::default(), [1.0; ROWS]);
         for (i, next) in self.next.iter().enumerate() {
-            expect_ahead(search.store, &self.next, i, expected);
+            expect_ahead(search.store, &self.next, i, needed);
             mrl_memory::reserve(&mut self.scored, 1)?;
             mrl_memory::reserve(&mut self.scores, 1)?;
             mrl_memory::reserve(&mut self.inverse_lengths, usize::from(query.divides()))?;
