@@ -357,6 +357,20 @@ proptest! {
         }
     }
 
+    #[test]
+    fn who_is_at_least_the_bar_is_counted(
+        mut scores in prop::collection::vec((-3i8..3).prop_map(f32::from), 0..200), bar in -4i8..4, odd in 0usize..400,
+    ) {
+        if let Some(score) = scores.get_mut(odd) {
+            *score = f32::NAN;
+        }
+        let bar = f32::from(bar);
+        let expected = scores.iter().filter(|score| **score >= bar).count() as u32;
+        for set in available() {
+            prop_assert_eq!(set.count_at_least(&scores, bar), expected, "{}", set.name());
+        }
+    }
+
     /// Its definition: component j of the result is Σ of ± components i, minus where i and j share an odd number of
     /// bits, over the root of their number. Small whole numbers are added without rounding.
     #[test]
