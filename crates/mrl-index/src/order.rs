@@ -32,8 +32,7 @@ pub fn wide_number(key: i64) -> f64 {
     f64::from_bits((key ^ ((key >> 63) as u64 >> 1) as i64) as u64)
 }
 
-/// A score that about `most` of some have or surpass, a few more rather than fewer; [`NO_BAR`] where no more than that
-/// are numbers and there.
+/// A score that more than `most` of some have or surpass, but few more; [`NO_BAR`] where no more than that are there.
 ///
 /// It is that of a sample: how many go on need not be exact.
 pub fn bar(scores: &[f32], most: usize) -> f32 {
@@ -49,10 +48,11 @@ pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
     const COUNTED: usize = 4096;
     // Odd, so that the sample comes from all places of blocks.
     let stride = (scores.len() / (COUNTED / 2)) | 1;
-    let mut room = [f32::NEG_INFINITY; COUNTED];
+    let mut room;
     let sample = match stride {
         1 => scores,
         _ => {
+            room = [0.0; COUNTED];
             let mut count = 0;
             for (place, some) in room.iter_mut().zip(scores.chunks(stride)) {
                 *place = some[0];
@@ -68,16 +68,15 @@ pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
     })
 }
 
-/// A score that about `most` have or surpass, where it is greater than `least`, which more than `most` do unless it is
-/// [`NO_BAR`].
+/// A score that more than `most` have or surpass, `least` or a greater one.
 fn bar_of_all(scores: &[f32], most: usize, least: f32) -> f32 {
     let count = |bar: f32| kernels::count_at_least(scores, bar) as usize;
     // A sixty-fourth more is as good.
-    let enough = most..=most + most / 64 + 1;
+    let enough = most + 1..=most + 1 + most / 64;
     if count(least) <= *enough.end() {
         return least;
     }
-    // More than enough reach the first, too few the second.
+    // More than enough have or surpass the first, too few the second.
     let (mut below, mut above) = (key(least), key(f32::INFINITY));
     loop {
         let middle = below.midpoint(above);
@@ -98,6 +97,20 @@ fn bar_of_all(scores: &[f32], most: usize, least: f32) -> f32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Of more scores than are counted the bar is that of a sample of them.
+    #[test]
+    fn about_as_many_pass_a_bar_of_many_scores() {
+        let mut random = crate::random::Random::new(3);
+        let scores: Vec<f32> = (0..100_000).map(|_| -((random.next() >> 40) as f32)).collect();
+        for (most, fewest, greatest) in
+            [(0, 1, 500), (24, 1, 500), (1000, 500, 2000), (30_000, 28_000, 33_000)]
+        {
+            let bar = bar(&scores, most);
+            let passing = scores.iter().filter(|score| **score >= bar).count();
+            assert!((fewest..=greatest).contains(&passing), "{passing} instead of {most}");
+        }
+    }
 
     proptest! {
         #[test]
@@ -122,11 +135,11 @@ mod tests {
             most.sort_unstable_by(|a, b| b.cmp(a));
             let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
             for (most, bar) in most.into_iter().zip(bars(&scores, most)) {
-                let enough = most + most / 64 + 1;
+                let enough = most + 1 + most / 64;
                 prop_assert_eq!(bar == NO_BAR, enough >= scores.len());
                 if bar != NO_BAR {
                     prop_assert!(scores.iter().filter(|score| **score > bar).count() <= enough);
-                    prop_assert!(scores.iter().filter(|score| **score >= bar).count() >= most);
+                    prop_assert!(scores.iter().filter(|score| **score >= bar).count() > most);
                 }
             }
         }
