@@ -41,8 +41,8 @@ pub fn bar(scores: &[f32], most: usize) -> f32 {
 
 /// The same for several numbers, of which none is greater than the one before.
 ///
-/// Found by halving the range in which it lies and counting: a vector of scores is compared at once, and no branch
-/// depends on one of them, which selecting by exchanging can't have.
+/// Found by halving the range in which it lies and counting: many scores are compared at once, and no branch depends on
+/// a single one, as it does where they are selected by exchanges.
 pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
     /// What is counted at once, or else a sample of at least half as many.
     const COUNTED: usize = 4096;
