@@ -72,7 +72,8 @@ pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
 fn bar_of_all(scores: &[f32], most: usize, least: f32) -> f32 {
     let count = |bar: f32| kernels::count_at_least(scores, bar) as usize;
     // A sixty-fourth more is as good.
-    let enough = most + 1..=most + 1 + most / 64;
+    let fewest = most.saturating_add(1);
+    let enough = fewest..=fewest.saturating_add(most / 64);
     if count(least) <= *enough.end() {
         return least;
     }
@@ -97,6 +98,12 @@ fn bar_of_all(scores: &[f32], most: usize, least: f32) -> f32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn of_as_many_as_there_can_be_all_pass() {
+        assert_eq!(bars(&[1.0; 5000], [usize::MAX, 5000]), [NO_BAR; 2]);
+        assert_eq!(bar(&[2.0, 1.0], usize::MAX), NO_BAR);
+    }
 
     /// Of more scores than are counted the bar is that of a sample of them.
     #[test]
