@@ -356,7 +356,7 @@ impl Scan {
         // In later rounds what comes near to the best rows has gone on before.
         let chosen = match first && !everything {
             true => Choice {
-                first: (self.scored as f64 * tuning::FIRST_PART) as usize,
+                first: (self.scored as f64 * funnel.first) as usize,
                 margin: (funnel.margin * thoroughness) as f32,
                 best: tuning::BEST_ROWS,
                 most: (self.scored as f64 * tuning::MOST_PARTS) as usize,

@@ -33,6 +33,8 @@ pub(crate) struct Funnel {
     pub share: f64,
     /// But so many rows in any case.
     pub least: usize,
+    /// Of these, the part that is scored whatever is found: by what is found there the others are chosen.
+    pub first: f64,
     /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less than
     /// that of the best rows found: see [`Choice::margin`](crate::round::Choice).
     pub margin: f64,
@@ -47,17 +49,16 @@ impl Funnel {
         if dimensions <= LEADING {
             // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
             // a row's layer 0 is read in a fraction of the time, and its score is less certain.
-            let margin = 0.5 * LEADING as f64 / dimensions as f64;
-            return Self { share: 0.55, least: 16_384, margin };
+            let margin = 0.46 * LEADING as f64 / dimensions as f64;
+            return Self { share: 0.55, least: 16_384, first: 0.25, margin };
         }
         let share = (0.25 * (1.0 - leading) / part).min(1.0);
-        Self { share, least: 4096, margin: 0.1 + 1.1 * leading * leading }
+        Self { share, least: 4096, first: 0.5, margin: 0.1 + 0.6 * leading * leading }
     }
 }
 
-/// Of the blocks that would be looked into if all queries were alike, those that are in any case; and at most so many
-/// times all of them are, where much is found that comes near to the best.
-pub(crate) const FIRST_PART: f64 = 0.25;
+/// At most so many times the blocks that would be looked into if all queries were alike are, where much is found that
+/// comes near to the best.
 pub(crate) const MOST_PARTS: f64 = 3.0;
 /// What is found is judged by about the 24th best row: a round returns 20 at least.
 pub(crate) const BEST_ROWS: usize = 24;
@@ -80,7 +81,7 @@ impl Shares {
     pub fn of(round: u64, complete: bool) -> Self {
         let (finished, returned) = match round {
             _ if complete => (8.0, 16.0),
-            0 => (32.0, 128.0),
+            0 => (32.0, 96.0),
             1 => (32.0, 64.0),
             _ => (16.0, 32.0),
         };
@@ -111,6 +112,6 @@ impl Growth {
     /// That of a round by its number, from 1. The first has scored the rows that are likely to be near, and the second
     /// looks mostly into the lists that it adds.
     pub fn of(round: u64) -> Self {
-        if round == 1 { Self { lists: 2, rows: 1.5 } } else { Self { lists: 4, rows: 4.0 } }
+        if round == 1 { Self { lists: 2, rows: 1.25 } } else { Self { lists: 4, rows: 4.0 } }
     }
 }
