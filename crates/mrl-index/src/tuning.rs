@@ -81,7 +81,7 @@ impl Shares {
     pub fn of(round: u64, complete: bool) -> Self {
         let (finished, returned) = match round {
             _ if complete => (8.0, 16.0),
-            0 => (32.0, 96.0),
+            0 => (32.0, 128.0),
             1 => (32.0, 64.0),
             _ => (16.0, 32.0),
         };
@@ -112,6 +112,6 @@ impl Growth {
     /// That of a round by its number, from 1. The first has scored the rows that are likely to be near, and the second
     /// looks mostly into the lists that it adds.
     pub fn of(round: u64) -> Self {
-        if round == 1 { Self { lists: 2, rows: 1.25 } } else { Self { lists: 4, rows: 4.0 } }
+        if round == 1 { Self { lists: 2, rows: 1.5 } } else { Self { lists: 4, rows: 4.0 } }
     }
 }
