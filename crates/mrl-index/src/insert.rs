@@ -275,8 +275,8 @@ pub fn put_copy<C: Change>(
     Ok(())
 }
 
-/// Writes a row into a slot of a locked group, all but its copy, and the summary of its block anew. The row's
-/// frame is the list's own.
+/// Writes a row into a slot of a locked group, all but its copy, and where it is due the summary of its block anew. The
+/// row's frame is the list's own.
 fn put_row<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -303,6 +303,9 @@ fn put_row<S: PageStore>(
     group::set_live(body, slot, true, shape);
     let group = Group { shape, body };
     let (live, frames) = (group.live(index), group.frames());
+    if !is_summary_due(slot % ROWS, live.count_ones() as usize) {
+        return Ok(());
+    }
     let stored = Rows::new(&bytes, shape);
     // Rows that came by a split have frames of other lists.
     let mut offsets: [Option<Offset>; MOST_FRAMES] = [const { None }; MOST_FRAMES];
@@ -320,6 +323,13 @@ fn put_row<S: PageStore>(
     let mean = summary::mean(stored, live, &offsets, shape);
     group::set_mean(change.body_mut(place), index, &mean, shape);
     Ok(())
+}
+
+/// Whether the summary of a block is made anew after an insert, by the row's slot in it and how many rows are there now:
+/// while it fills for the first time with about every fourth part that is added, so that three quarters of its rows count;
+/// with every row that takes the place of another, as that one counts until then.
+fn is_summary_due(slot: usize, rows: usize) -> bool {
+    slot + 1 != rows || rows.is_multiple_of((rows / 4).max(1))
 }
 
 /// Locks the row pages of a block of a locked group, taking those that it is the first to need. Returns their places
@@ -370,4 +380,31 @@ pub fn lock_expecting<C: Change>(
     let place = change.lock(block)?;
     page::expect(change.body(place), block, kind, list)?;
     Ok(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_quarters_of_the_rows_of_a_block_that_fills_count_in_its_summary() {
+        let mut counted = 0;
+        for slot in 0..ROWS {
+            let rows = slot + 1;
+            if is_summary_due(slot, rows) {
+                counted = rows;
+            }
+            assert!(4 * counted >= 3 * rows, "{counted} of {rows}");
+        }
+        assert_eq!(counted, ROWS);
+    }
+
+    #[test]
+    fn a_row_in_anothers_place_always_counts() {
+        for rows in 1..=ROWS {
+            for slot in (0..ROWS).filter(|slot| *slot != rows - 1) {
+                assert!(is_summary_due(slot, rows), "slot {slot} of {rows} rows");
+            }
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //!
 //! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that
 //! a split has moved have another, from which all of them may lie so far that a bit a dimension tells little else. A
-//! summary is a hint: rows that have gone may still count in it, and nothing but speed and recall depends on it.
+//! summary is a hint: rows that have gone may still count in it, the newest may not yet, and nothing but speed and recall
+//! depends on it.
 
 use half::f16;
 use mrl_kernels::{self as kernels, CodeBytes};
