@@ -89,6 +89,10 @@ impl PageStore for WatchedStore {
         self.pages.lock_list(list, lock)
     }
 
+    fn try_lock_list(&self, list: ListId, lock: ListLock) -> Result<Option<()>, Failure> {
+        self.pages.try_lock_list(list, lock)
+    }
+
     fn lock_directory(&self, wait: bool) -> Result<Option<()>, Failure> {
         self.pages.lock_directory(wait)
     }

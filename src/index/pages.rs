@@ -250,6 +250,15 @@ impl Deref for SharedPage<'_> {
     }
 }
 
+/// The server's mode of a list's lock.
+fn mode_of(lock: ListLock) -> pg_sys::LOCKMODE {
+    let mode = match lock {
+        ListLock::Shared => pg_sys::ShareLock,
+        ListLock::Exclusive => pg_sys::ExclusiveLock,
+    };
+    mode as pg_sys::LOCKMODE
+}
+
 /// A heavyweight lock.
 pub struct HeavyLock {
     index: pg_sys::Relation,
@@ -352,13 +361,18 @@ impl PageStore for BufferStore {
     }
 
     fn lock_list(&self, list: ListId, lock: ListLock) -> Result<HeavyLock, SqlError> {
-        let mode = match lock {
-            ListLock::Shared => pg_sys::ShareLock,
-            ListLock::Exclusive => pg_sys::ExclusiveLock,
-        } as pg_sys::LOCKMODE;
+        let mode = mode_of(lock);
         // SAFETY: the relation is open.
         unsafe { pg_sys::LockPage(self.index, list, mode) };
         Ok(HeavyLock { index: self.index, page: list, mode })
+    }
+
+    fn try_lock_list(&self, list: ListId, lock: ListLock) -> Result<Option<HeavyLock>, SqlError> {
+        let (index, mode) = (self.index, mode_of(lock));
+        // SAFETY: the relation is open.
+        let is_locked = unsafe { pg_sys::ConditionalLockPage(index, list, mode) };
+        // Made only where it is held: it gives the lock back when it is dropped.
+        Ok(is_locked.then(|| HeavyLock { index, page: list, mode }))
     }
 
     fn lock_directory(&self, wait: bool) -> Result<Option<HeavyLock>, SqlError> {

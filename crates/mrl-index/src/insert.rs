@@ -1,7 +1,7 @@
 //! One row more.
 //!
 //! Whoever inserts holds the list's lock in common with others that insert: the list can't be split and
-//! vacuum can't work on it meanwhile. Within it pages are locked head first, then group, then the
+//! vacuum can't work on it meanwhile. Where they do already the next nearest list takes the row. Within it pages are locked head first, then group, then the
 //! group's other pages.
 
 use half::f16;
@@ -76,8 +76,7 @@ pub fn insert<S: PageStore>(
     /// A list that has the row has it, 19 times in 20, in one of so many blocks.
     const BLOCKS_SEARCHED_FIRST: usize = 4;
     let coarse = directory.encoder.coarse(vector);
-    let lists = directory.ranked(&coarse, if unchanged { LISTS_SEARCHED } else { 1 });
-    let nearest = lists.first().ok_or(damaged(META_BLOCK, "the index has no list"))?.1;
+    let lists = directory.ranked(&coarse, LISTS_SEARCHED);
     if unchanged {
         // First where it most likely is, in each of the lists: to look into all of one takes long.
         for ranks in [0..BLOCKS_SEARCHED_FIRST, BLOCKS_SEARCHED_FIRST..usize::MAX] {
@@ -92,18 +91,36 @@ pub fn insert<S: PageStore>(
             }
         }
     }
-    let row = directory.encoder.row(vector, &directory.frame(store, nearest)?);
-    let shape = &directory.encoder.shape;
-    // Where a row's pages don't fit one change, nobody else may take the slot between two.
-    let lock = if shape.row_fits_a_change() { ListLock::Shared } else { ListLock::Exclusive };
-    let _lock = store.lock_list(nearest, lock)?;
-    if !is_live(store, directory, nearest)? {
+    let (list, _lock) = lock_for_row(store, directory, &lists)?;
+    if !is_live(store, directory, list)? {
         return Ok(Inserted::Stale);
     }
-    let slots = add_row(store, directory, nearest, tid, vector, &row)?;
-    let patience = directory.entries[nearest as usize].patience.min(16);
+    let row = directory.encoder.row(vector, &directory.frame(store, list)?);
+    let slots = add_row(store, directory, list, tid, vector, &row)?;
+    let patience = directory.entries[list as usize].patience.min(16);
     let full = slots > SLOTS_BEFORE_SPLIT << patience;
-    Ok(if full { Inserted::Full(nearest) } else { Inserted::Done })
+    Ok(if full { Inserted::Full(list) } else { Inserted::Done })
+}
+
+/// Locks a list for one row more: the nearest of some, or, while that is split, the next that is not. An update that
+/// leaves the vector as it was looks for the row in all of them.
+fn lock_for_row<'s, S: PageStore>(
+    store: &'s S,
+    directory: &Directory,
+    lists: &[(f32, ListId)],
+) -> Result<(ListId, S::Lock<'s>), S::Error> {
+    let nearest = lists.first().ok_or(damaged(META_BLOCK, "the index has no list"))?.1;
+    // Where a row's pages don't fit one change, nobody else may take the slot between two: then a lock that is held
+    // is most often that of another insert, and soon free.
+    if !directory.encoder.shape.row_fits_a_change() {
+        return Ok((nearest, store.lock_list(nearest, ListLock::Exclusive)?));
+    }
+    for (_, list) in lists {
+        if let Some(lock) = store.try_lock_list(*list, ListLock::Shared)? {
+            return Ok((*list, lock));
+        }
+    }
+    Ok((nearest, store.lock_list(nearest, ListLock::Shared)?))
 }
 
 /// Whether a list is still live; asked under its lock.

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use crate::page::{self, BODY_BYTES, Block, Body, ListId, damaged};
 use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
-/// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`].
+/// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`]; that others hold lists is only
+/// said: [`MemoryStore::hold`].
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,
     offered: RefCell<Vec<Block>>,
     now: Cell<u64>,
+    held: RefCell<Vec<ListId>>,
 }
 
 impl MemoryStore {
@@ -30,6 +32,11 @@ impl MemoryStore {
     /// Lets every scan that began before end.
     pub fn tick(&self) {
         self.now.set(self.now.get() + 1);
+    }
+
+    /// From now on some lists are held by another, who gives them free at once when they are waited for.
+    pub fn hold(&self, lists: &[ListId]) {
+        *self.held.borrow_mut() = lists.to_vec();
     }
 
     /// Changes a byte behind everybody's back.
@@ -94,6 +101,10 @@ impl PageStore for MemoryStore {
 
     fn lock_list(&self, _: ListId, _: ListLock) -> Result<(), Failure> {
         Ok(())
+    }
+
+    fn try_lock_list(&self, list: ListId, _: ListLock) -> Result<Option<()>, Failure> {
+        Ok((!self.held.borrow().contains(&list)).then_some(()))
     }
 
     fn lock_directory(&self, _: bool) -> Result<Option<()>, Failure> {

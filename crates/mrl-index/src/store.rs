@@ -86,6 +86,12 @@ pub trait PageStore {
     fn publish_offers(&self) -> Result<(), Self::Error>;
 
     fn lock_list(&self, list: ListId, lock: ListLock) -> Result<Self::Lock<'_>, Self::Error>;
+    /// The same without waiting: nothing where another holds the list, or waits for it.
+    fn try_lock_list(
+        &self,
+        list: ListId,
+        lock: ListLock,
+    ) -> Result<Option<Self::Lock<'_>>, Self::Error>;
     /// The lock that whoever adds lists holds; nothing where another has it and `wait` is false.
     fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Self::Error>;
 

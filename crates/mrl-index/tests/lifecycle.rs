@@ -240,6 +240,45 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
     }
 }
 
+/// A row does not wait for the nearest list while another holds that; an update finds it where it is.
+#[test]
+fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
+    let mut pair = Pair::new(&plan(64, Metric::InnerProduct, false));
+    for vector in clustered(15_000, 64, true, 5) {
+        pair.insert(Some(vector), false);
+    }
+    pair.verify();
+    let vector = clustered(1, 64, true, 6).remove(0);
+    let coarse = pair.directory.encoder.coarse(&vector);
+    let ranked = pair.directory.ranked(&coarse, 4).into_iter().map(|(_, list)| list);
+    let [first, second, third, fourth] = ranked.collect::<Vec<_>>()[..] else {
+        panic!("fewer than four lists")
+    };
+    for (held, expected) in [
+        (vec![], first),
+        (vec![first], second),
+        (vec![first, second], third),
+        // Further ones an update does not look into: it waits.
+        (vec![first, second, third], first),
+        (vec![second, fourth], first),
+    ] {
+        pair.store.hold(&held);
+        let tid = pair.insert(Some(vector.clone()), false);
+        pair.store.hold(&[]);
+        let updated = pair.insert(Some(vector.clone()), true);
+        let has = |list, tid| {
+            let head = pair.directory.entries[list as usize].head;
+            let members = read_members(&pair.store, &pair.directory, list, head).unwrap();
+            members.into_iter().any(|member| member.tids.contains(&tid))
+        };
+        assert!(has(expected, tid), "with {held:?} held");
+        assert!([first, second, third].into_iter().any(|list| has(list, updated)));
+        assert!(!has(fourth, updated));
+        pair.delete(&BTreeSet::from([tid, updated]));
+    }
+    pair.verify();
+}
+
 /// A flipped bit anywhere is an error or goes unnoticed; nothing panics or hangs.
 #[test]
 fn damage_is_an_error_or_goes_unnoticed() {
