@@ -1,8 +1,8 @@
 //! One row more.
 //!
 //! Whoever inserts holds the list's lock in common with others that insert: the list can't be split and
-//! vacuum can't work on it meanwhile. Where they do already the next nearest list takes the row. Within it pages are locked head first, then group, then the
-//! group's other pages.
+//! vacuum can't work on it meanwhile. Where one of them has it already the next nearest list takes the row.
+//! Within a list pages are locked head first, then group, then the group's other pages.
 
 use half::f16;
 
@@ -102,8 +102,8 @@ pub fn insert<S: PageStore>(
     Ok(if full { Inserted::Full(list) } else { Inserted::Done })
 }
 
-/// Locks a list for one row more: the nearest of some, or, while that is split, the next that is not. An update that
-/// leaves the vector as it was looks for the row in all of them.
+/// Locks a list for one row more: the nearest of some, or, while a split or vacuum has that, the next that none has. An
+/// update that leaves the vector as it was looks for the row in all of them.
 fn lock_for_row<'s, S: PageStore>(
     store: &'s S,
     directory: &Directory,
