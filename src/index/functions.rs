@@ -16,6 +16,7 @@ use crate::index::insert::{name_of, tid_of};
 use crate::index::pages::BufferStore;
 use crate::index::scan;
 use crate::server::call::{Call, IntoSql};
+use crate::server::catalog;
 use crate::server::error::SqlError;
 use crate::server::memory;
 use crate::server::rows::{Row, return_rows};
@@ -56,7 +57,7 @@ impl Opened {
             {
                 return Err(not_ours(&name));
             }
-            if !pg_sys::pg_class_ownercheck(oid, pg_sys::GetUserId()) {
+            if !catalog::owns_relation(oid) {
                 return Err(SqlError::new(
                     Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
                     format!("must be owner of index {name}"),

@@ -57,6 +57,7 @@ pub unsafe fn or_raise<T>(index: pg_sys::Relation, result: Result<T, SqlError>) 
     }
 }
 
+#[cfg(not(feature = "pg13"))]
 #[pgrx::pg_guard]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C-unwind" fn aminsert(
@@ -66,12 +67,41 @@ pub unsafe extern "C-unwind" fn aminsert(
     tid: pg_sys::ItemPointer,
     table: pg_sys::Relation,
     _unique: pg_sys::IndexUniqueCheck::Type,
-    #[cfg(not(feature = "pg13"))] unchanged: bool,
+    unchanged: bool,
     _info: *mut pg_sys::IndexInfo,
 ) -> bool {
-    #[cfg(feature = "pg13")]
-    let unchanged = false;
-    // SAFETY: the server passes one value, and its own open relation.
+    // SAFETY: the server passes one value, and its own open relations.
+    unsafe { add_or_raise(table, index, (values, nulls), tid, unchanged) }
+}
+
+/// Release 13 does not tell that an update has left the value as it was.
+#[cfg(feature = "pg13")]
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn aminsert(
+    index: pg_sys::Relation,
+    values: *mut pg_sys::Datum,
+    nulls: *mut bool,
+    tid: pg_sys::ItemPointer,
+    table: pg_sys::Relation,
+    _unique: pg_sys::IndexUniqueCheck::Type,
+    _info: *mut pg_sys::IndexInfo,
+) -> bool {
+    // SAFETY: the server passes one value, and its own open relations.
+    unsafe { add_or_raise(table, index, (values, nulls), tid, false) }
+}
+
+/// False: whether a row is unique is not what such an index tells.
+///
+/// # Safety
+/// The relations are an open table and an index of ours on it; there is one value, of its column.
+unsafe fn add_or_raise(
+    table: pg_sys::Relation,
+    index: pg_sys::Relation,
+    (values, nulls): (*const pg_sys::Datum, *const bool),
+    tid: pg_sys::ItemPointer,
+    unchanged: bool,
+) -> bool {
+    // SAFETY: by contract.
     unsafe {
         let value = (!*nulls).then(|| *values);
         or_raise(index, add(table, index, value, tid_of(tid), unchanged));

@@ -156,7 +156,6 @@ pub unsafe fn pin_recent(
 
 /// # Safety
 /// That of [`lock_recent`] or of [`pin_recent`].
-#[cfg(not(feature = "pg13"))]
 unsafe fn take_recent(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
@@ -170,8 +169,24 @@ unsafe fn take_recent(
     if buffer == 0 || turn.is_multiple_of(LONG_WAY) {
         return None;
     }
+    // SAFETY: by contract.
+    unsafe { take_if_of(relation, fork, block, buffer, lock) }.then_some(buffer)
+}
+
+/// Pins a buffer, and locks it if that is wanted, where it is a page's.
+///
+/// # Safety
+/// That of [`lock_recent`] or of [`pin_recent`].
+#[cfg(not(feature = "pg13"))]
+unsafe fn take_if_of(
+    relation: pg_sys::Relation,
+    fork: pg_sys::ForkNumber::Type,
+    block: u32,
+    buffer: pg_sys::Buffer,
+    lock: bool,
+) -> bool {
     // SAFETY: by contract; errors of the server unwind from the guard.
-    let found = unsafe {
+    unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let storage = (*relation).rd_node;
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
@@ -183,8 +198,7 @@ unsafe fn take_recent(
             }
             found
         })
-    };
-    found.then_some(buffer)
+    }
 }
 
 /// Release 13 has no such way.
@@ -192,14 +206,14 @@ unsafe fn take_recent(
 /// # Safety
 /// None.
 #[cfg(feature = "pg13")]
-unsafe fn take_recent(
+unsafe fn take_if_of(
     _: pg_sys::Relation,
     _: pg_sys::ForkNumber::Type,
     _: u32,
-    _: &Recent,
+    _: pg_sys::Buffer,
     _: bool,
-) -> Option<pg_sys::Buffer> {
-    None
+) -> bool {
+    false
 }
 
 /// Unlocks and unpins a buffer.

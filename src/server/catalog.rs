@@ -36,6 +36,19 @@ pub fn type_in_schema(name: &CStr, schema: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
+/// Whether the current user owns a relation, or has the rights of who does.
+pub fn owns_relation(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup; of a relation that is not there the server raises an error.
+    unsafe {
+        let user = pg_sys::GetUserId();
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        let owns = pg_sys::pg_class_ownercheck(relation, user);
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        let owns = pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, user);
+        owns
+    }
+}
+
 /// A column of a relation or row type, by its number from 1.
 ///
 /// # Safety

@@ -165,10 +165,14 @@ pub unsafe fn needs_wal(relation: pg_sys::Relation) -> bool {
     const NO_SUBTRANSACTION: pg_sys::SubTransactionId = 0;
     // SAFETY: by contract; reads settings of the server.
     unsafe {
+        #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+        let new_storage_since = (*relation).rd_firstRelfilenodeSubid;
+        #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+        let new_storage_since = (*relation).rd_firstRelfilelocatorSubid;
         (*(*relation).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_PERMANENT
             && (pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32
                 || ((*relation).rd_createSubid == NO_SUBTRANSACTION
-                    && (*relation).rd_firstRelfilenodeSubid == NO_SUBTRANSACTION))
+                    && new_storage_since == NO_SUBTRANSACTION))
     }
 }
 
