@@ -91,6 +91,7 @@ test-nomic: folder ## nomic's golden values, with the model installed in MODEL_D
 lint: deps build/tools/bin/cargo-deny ## formatting, clippy, dependencies' licences and sources
 	$(STEP) "cargo fmt" cargo fmt --all --check
 	$(STEP) "cargo clippy" $(CARGO) clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+	$(STEP) "The same for each release of PostgreSQL" pgrx-config/check-releases
 	$(STEP) "The same of the fuzz targets" fuzz/run lint
 	$(STEP) "cargo deny" build/tools/bin/cargo-deny --locked check --hide-inclusion-graph bans licenses sources
 

@@ -183,9 +183,9 @@ impl Event {
                 self.row,
                 self.descriptor(),
                 1,
-                &mut number,
-                &mut value,
-                &mut is_null,
+                &raw mut number,
+                &raw mut value,
+                &raw mut is_null,
             )
         }
     }
