@@ -57,10 +57,13 @@ pub unsafe fn column<'a>(
     descriptor: pg_sys::TupleDesc,
     number: i32,
 ) -> &'a pg_sys::FormData_pg_attribute {
-    // SAFETY: by contract.
+    // SAFETY: by contract. The columns lie behind their short forms, of which there are as many
+    // (`TupleDescAttr`, an inline function of the server's header).
     #[cfg(feature = "pg18")]
     unsafe {
-        &*pg_sys::TupleDescAttr(descriptor, number - 1)
+        let short = (&raw const (*descriptor).compact_attrs).cast::<pg_sys::CompactAttribute>();
+        let columns = short.add((*descriptor).natts as usize);
+        &*columns.cast::<pg_sys::FormData_pg_attribute>().add(number as usize - 1)
     }
     // SAFETY: by contract.
     #[cfg(not(feature = "pg18"))]
