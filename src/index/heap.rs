@@ -137,11 +137,23 @@ impl HeapReranker {
 impl Reranker for HeapReranker {
     type Error = SqlError;
 
+    fn rows_at_once(&self) -> usize {
+        match &self.rows {
+            Rows::Heap(heap) => heap.rows_at_once(),
+            // Nothing is done for any.
+            Rows::Any(_) => 1,
+        }
+    }
+
     fn expect(&mut self, tids: impl Iterator<Item = Tid>) {
         if let Rows::Heap(heap) = &self.rows {
             let known = tids.filter(|tid| tid >> 16 < self.known_blocks);
             heap.expect(known.map(|tid| ((tid >> 16) as u32, tid as u16)));
         }
+    }
+
+    fn expect_place(&mut self, tid: Tid) {
+        self.expect_returned(tid);
     }
 
     fn expect_returned(&mut self, tid: Tid) {

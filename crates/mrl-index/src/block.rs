@@ -107,7 +107,7 @@ impl Tables {
     /// [`Tables::rounding`] at most.
     pub fn layer(&self, (codes_at, scales_at): (usize, usize)) -> CodeLayer {
         let unit = CodeUnit { offset: self.offset, step: self.step };
-        CodeLayer::new(codes_at, scales_at, self.bytes.clone(), unit)
+        CodeLayer::new(codes_at, scales_at, &self.bytes, unit)
     }
 
     /// The most by which the bytes' rounding can move a product.

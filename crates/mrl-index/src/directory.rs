@@ -163,6 +163,13 @@ impl Directory {
         store.expect(entry.head, 0, shape.first_summary + summaries);
     }
 
+    /// Asks for what leads to a list's first page, and for its beginning.
+    pub fn expect_head<S: PageStore>(&self, store: &S, list: ListId) {
+        if let Some(entry) = self.entries.get(list as usize) {
+            store.expect(entry.head, 0, 1);
+        }
+    }
+
     pub fn live_lists(&self) -> &[ListId] {
         &self.live
     }

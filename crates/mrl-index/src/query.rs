@@ -148,7 +148,7 @@ impl Query {
     pub fn score_means(&self, means: Records, base: f32, scores: &mut [f32; LANES]) {
         *scores = [base; LANES];
         kernels::score_codes(means.bytes, &self.means, scores);
-        self.to_scores(means, &self.inverse_lengths(means), scores);
+        self.to_scores(means, &mut [1.0; LANES], scores);
     }
 
     /// The scores of a block's rows by at most so many layers; `scores` has their frames' shares, and
@@ -162,29 +162,44 @@ impl Query {
         scores: &mut [f32; LANES],
     ) {
         kernels::score_codes(rows.bytes, &self.rows[..layers.min(self.rows.len())], scores);
-        if self.divides() {
-            *inverse_lengths = self.inverse_lengths(rows);
-        }
         self.to_scores(rows, inverse_lengths, scores);
     }
 
-    /// From inner products to scores.
+    /// From inner products to scores. `inverse_lengths` take what they were multiplied by where the query
+    /// [`divides`](Query::divides): 0 where a row's prefix is all but zero.
     #[inline]
     fn to_scores(
         &self,
         records: Records,
-        inverse_lengths: &[f32; LANES],
+        inverse_lengths: &mut [f32; LANES],
         scores: &mut [f32; LANES],
     ) {
-        if self.divides() {
-            for (score, inverse) in scores.iter_mut().zip(inverse_lengths) {
-                *score = if *inverse == 0.0 { UNKNOWN } else { *score * inverse };
+        const WHOLE: [u8; LANES] = [u8::MAX; LANES];
+        let between;
+        let shares = match self.scale {
+            Scale::None => {
+                if self.metric == Metric::Euclidean {
+                    for (score, term) in scores.iter_mut().zip(records.terms()) {
+                        *score -= wide(*term) / 2.0;
+                    }
+                }
+                return;
             }
-        } else if self.metric == Metric::Euclidean {
-            for (score, term) in scores.iter_mut().zip(records.terms()) {
-                *score -= wide(*term) / 2.0;
+            Scale::Whole => &WHOLE,
+            Scale::Border(border) => records.shares(border),
+            Scale::Between(before, after, part) => {
+                let squared = |shares: &[u8; LANES], i: usize| f32::from(shares[i]).powi(2);
+                let before = before.map_or(&[0; LANES], |border| records.shares(border));
+                let after = after.map_or(&WHOLE, |border| records.shares(border));
+                between = std::array::from_fn(|i| {
+                    let (before, after) = (squared(before, i), squared(after, i));
+                    // The share of a length that is not zero is not zero either.
+                    (before + (after - before).max(0.0) * part).sqrt().round() as u8
+                });
+                &between
             }
-        }
+        };
+        kernels::divide_by_lengths(shares, records.terms(), UNKNOWN, scores, inverse_lengths);
     }
 
     /// The squared deviation of the error of a row's score, before it is divided by the row's length, by the scales
@@ -223,41 +238,6 @@ impl Query {
     /// Whether scores are divided by the length of the row's prefix.
     pub fn divides(&self) -> bool {
         self.scale != Scale::None
-    }
-
-    /// By what the rows' inner products are multiplied; 0 where a row's prefix is all but zero.
-    ///
-    /// Written so that the compiler makes vectors of it: it is done for every row that is scored.
-    #[inline]
-    fn inverse_lengths(&self, records: Records) -> [f32; LANES] {
-        const WHOLE: [u8; LANES] = [u8::MAX; LANES];
-        let mut lengths = [0.0; LANES];
-        let shares = |border: Option<usize>, none: &[u8; LANES]| match border {
-            None => *none,
-            Some(border) => *records.shares(border),
-        };
-        match self.scale {
-            Scale::None => return [1.0; LANES],
-            Scale::Whole => lengths = [1.0; LANES],
-            Scale::Border(border) => {
-                for (length, share) in lengths.iter_mut().zip(shares(Some(border), &WHOLE)) {
-                    *length = f32::from(share) / 255.0;
-                }
-            }
-            Scale::Between(before, after, part) => {
-                let (before, after) = (shares(before, &[0; LANES]), shares(after, &WHOLE));
-                for ((length, before), after) in lengths.iter_mut().zip(before).zip(after) {
-                    let squared = |share: u8| f32::from(share) * f32::from(share) / (255.0 * 255.0);
-                    let (before, after) = (squared(before), squared(after));
-                    *length = (before + (after - before).max(0.0) * part).sqrt();
-                }
-            }
-        }
-        for (length, term) in lengths.iter_mut().zip(records.terms()) {
-            let product = *length * wide(*term).abs();
-            *length = if product > 0.0 { 1.0 / product } else { 0.0 };
-        }
-        lengths
     }
 
     /// The score that a distance stands for; that of no number is the least.

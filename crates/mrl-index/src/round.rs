@@ -10,6 +10,7 @@ use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
+use crate::group::Tid;
 use crate::order::{self, NO_BAR, bar};
 use crate::probed::{Known, Probed, Search};
 use crate::query::{Query, UNKNOWN};
@@ -38,6 +39,17 @@ impl Choice {
     pub fn of(rows: usize) -> Self {
         Self { first: rows, margin: 0.0, best: 0, most: rows }
     }
+}
+
+/// Which blocks are looked into after the first, by what was found in these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Further {
+    /// Their scores are at least the one and less than the other.
+    least: f32,
+    below: f32,
+    /// The score that the best rows found have, and the least with which a row may go on.
+    best: f32,
+    least_row: f32,
 }
 
 /// What is kept, while its page is at hand, of a block of whose rows some may go on.
@@ -84,29 +96,48 @@ impl Round {
         self.seen.bytes() + bytes_of(&self.next) + scored + lengths + rows
     }
 
-    /// Scores the rows of the chosen blocks, of which about `most` will go on; returns how many.
-    pub fn score_blocks<S: PageStore>(
+    /// Scores the rows of the blocks that are looked into whatever is found, of which about `most` will go on. Returns how
+    /// many, and which blocks come then.
+    pub fn score_first<S: PageStore>(
         &mut self,
         search: &Search<S>,
         choice: Choice,
         most: usize,
-    ) -> Result<u64, S::Error> {
-        let shape = search.shape();
+    ) -> Result<(u64, Option<Further>), S::Error> {
         let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
         let [furthest, first] = order::bars(self.seen.scores.as_flattened(), blocks);
-        self.seen.choose(shape, (first, None), &mut self.next)?;
-        let mut scored = self.score(search, NO_BAR)?;
-        if choice.most > choice.first && first != NO_BAR {
-            // A row that is not among the best of some is not among those of more.
-            let least = [most.max(choice.best), choice.best];
-            let [least, best] = order::bars(self.scores.as_flattened(), least);
-            // Of rows of which nothing is known nothing follows.
-            let best = if best == UNKNOWN { NO_BAR } else { best };
-            let further = furthest.max(best - choice.margin * self.seen.reach());
-            self.seen.choose(shape, (further, Some(first)), &mut self.next)?;
-            scored += self.score(search, least)?;
+        self.seen.choose(search.shape(), (first, None), &mut self.next)?;
+        let scored = self.score(search, NO_BAR)?;
+        if choice.most <= choice.first || first == NO_BAR {
+            return Ok((scored, None));
         }
-        Ok(scored)
+        // A row that is not among the best of some is not among those of more.
+        let rows = [most.max(choice.best), choice.best];
+        let [least_row, best] = order::bars(self.scores.as_flattened(), rows);
+        // Of rows of which nothing is known nothing follows.
+        let best = if best == UNKNOWN { NO_BAR } else { best };
+        let least = furthest.max(best - choice.margin * self.seen.reach());
+        Ok((scored, Some(Further { least, below: first, best, least_row })))
+    }
+
+    /// The best rows of the first blocks.
+    pub fn best_of_first(&self, further: Further) -> impl Iterator<Item = Tid> {
+        let blocks = self.scored.iter().zip(&self.scores).filter(move |_| further.best > NO_BAR);
+        blocks.flat_map(move |(scored, scores)| {
+            let best = bits(mrl_kernels::at_least(scores, further.best));
+            best.map(|row| rows::get_tid(&scored.tids[TID_BYTES * row..]))
+        })
+    }
+
+    /// Scores the rows of the blocks that come then; returns how many.
+    pub fn score_further<S: PageStore>(
+        &mut self,
+        search: &Search<S>,
+        further: Further,
+    ) -> Result<u64, S::Error> {
+        let scores = (further.least, Some(further.below));
+        self.seen.choose(search.shape(), scores, &mut self.next)?;
+        self.score(search, further.least_row)
     }
 
     /// Scores the rows of the blocks that come next, and keeps what is needed of those that have one with `least` or
@@ -131,9 +162,9 @@ impl Round {
                 // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
                 let odd = !mrl_kernels::at_least(&scores, NO_BAR);
                 bits(odd).for_each(|row| scores[row] = UNKNOWN);
-                scores = only(block.rows, scores);
+                bits(!block.rows).for_each(|row| scores[row] = NOTHING);
                 scored += u64::from(block.rows.count_ones());
-                if mrl_kernels::at_least(&scores, least) != 0 {
+                if least == NO_BAR || mrl_kernels::at_least(&scores, least) != 0 {
                     self.scored.push(Scored { place, tids: *rows.tids() });
                     self.scores.push(scores);
                     if query.divides() {
@@ -208,14 +239,6 @@ impl Round {
         }
         Ok(waiting)
     }
-}
-
-/// The scores of some rows, those of the others made [`NOTHING`].
-fn only(rows: u32, mut scores: [f32; ROWS]) -> [f32; ROWS] {
-    for absent in bits(!rows) {
-        scores[absent] = NOTHING;
-    }
-    scores
 }
 
 #[cfg(test)]

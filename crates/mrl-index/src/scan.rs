@@ -97,6 +97,13 @@ pub struct Counters {
 /// Who knows exact distances.
 pub trait Reranker {
     type Error;
+    /// Tells that a row may be asked for before long: where it lies can be found out ahead. A hint, of any TID.
+    fn expect_place(&mut self, _tid: Tid) {}
+    /// Of how many rows it is to be told at once. Of more the processor asks its memory at once, and those whose turn it
+    /// is wait in line behind others; storage takes more.
+    fn rows_at_once(&self) -> usize {
+        8
+    }
     /// Tells that some rows will soon be asked for. A hint, of any TIDs.
     fn expect(&mut self, _tids: impl Iterator<Item = Tid>) {}
     /// Tells which row, whose distance is known, will most likely be returned next. A hint.
@@ -112,10 +119,8 @@ pub fn probes_for(lists: usize) -> usize {
     tuning::rows_seen(lists, false).div_ceil(ROWS_A_LIST).min(lists)
 }
 
-/// Rows that a reranker is told of at once, ahead of their turn.
-const ROWS_EXPECTED: usize = 32;
-/// And the second time: whoever asks for a few rows is content after some fifty.
-const ROWS_EXPECTED_SECOND: usize = 16;
+/// Lists whose first pages are looked up at once, ahead of their turn.
+const LISTS_AT_ONCE: usize = 32;
 
 /// What comes after the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +228,7 @@ impl Scan {
     ) -> Result<Option<Tid>, S::Error> {
         while self.phase == Phase::Vectors {
             if self.is_round_due() {
-                self.round(store)?;
+                self.round(store, reranker)?;
                 continue;
             }
             let bound = self.waiting.best();
@@ -262,11 +267,10 @@ impl Scan {
         self.counters.rows_reranked += 1;
         if waiting.copy == NONE {
             if self.expected == 0 {
-                let is_second = self.counters.rows_reranked as usize == ROWS_EXPECTED + 1;
-                let count = if is_second { ROWS_EXPECTED_SECOND } else { ROWS_EXPECTED };
-                let later = (0..count - 1).map_while(|others| self.waiting.later(others));
+                self.expected = reranker.rows_at_once().max(1);
+                let others = 0..self.expected - 1;
+                let later = others.map_while(|others| self.waiting.later(others));
                 reranker.expect([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
-                self.expected = count;
             }
             self.expected -= 1;
         }
@@ -302,7 +306,11 @@ impl Scan {
         self.more && self.steering.rounds != Rounds::One && (used_up || self.returned >= self.quota)
     }
 
-    fn round<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
+    fn round<S: PageStore>(
+        &mut self,
+        store: &S,
+        reranker: &mut impl Reranker<Error = S::Error>,
+    ) -> Result<(), S::Error> {
         let all = self.directory.live_lists().len();
         let number = self.counters.rounds;
         let (first, growth) = (number == 0, Growth::of(number));
@@ -329,6 +337,11 @@ impl Scan {
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
         for (i, place) in places.iter().copied().enumerate() {
+            if i.is_multiple_of(LISTS_AT_ONCE) {
+                let ahead = places.iter().skip(i).take(LISTS_AT_ONCE);
+                let lists = ahead.filter_map(|place| self.ranking.get(*place));
+                lists.for_each(|list| directory.expect_head(store, list));
+            }
             if place == self.probed.len() {
                 if round.seen.rows() >= enough_rows {
                     break;
@@ -374,7 +387,12 @@ impl Scan {
             }
         };
         let (before, _) = most(chosen.most);
-        let scored = round.score_blocks(&search, chosen, before)?;
+        let (mut scored, further) = round.score_first(&search, chosen, before)?;
+        if let Some(further) = further {
+            // Most of them will be asked for; meanwhile where they lie is found out.
+            round.best_of_first(further).for_each(|tid| reranker.expect_place(tid));
+            scored += round.score_further(&search, further)?;
+        }
         self.counters.codes_scored += scored;
         let (most, shares) = most(scored as usize);
         // A query of few dimensions finishes fewer.

@@ -62,7 +62,7 @@ fn score_codes(criterion: &mut Criterion) {
         std::array::from_fn(|h| std::array::from_fn(|v| ((j + 3 * h + 11 * v) % 64) as u8))
     });
     let unit = CodeUnit { offset: -1.0, step: 0.01 };
-    let layers = [CodeLayer::new(0, 16 * 32, tables.to_vec(), unit)];
+    let layers = [CodeLayer::new(0, 16 * 32, &tables, unit)];
     let mut group: BenchmarkGroup<WallTime> = criterion.benchmark_group("score_codes");
     group.throughput(Throughput::Elements(32));
     for set in available() {

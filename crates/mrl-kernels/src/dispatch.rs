@@ -1,7 +1,7 @@
 //! Which instruction set runs: a table of functions for each, detected once.
 //! Depends on `scalar` and `arch`; the public functions in `lib.rs` depend on this.
 
-use crate::{CodeLayer, CodeScores, CosineTerms, PrefixTerms, arch, scalar};
+use crate::{CodeLayer, CodeScales, CodeScores, CosineTerms, PrefixTerms, arch, scalar};
 use half::f16;
 use std::sync::LazyLock;
 
@@ -26,6 +26,7 @@ pub struct Kernels {
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
     pub(crate) score_codes: fn(&[u8], &[CodeLayer], &mut CodeScores),
+    pub(crate) divide_by_lengths: fn(&[u8; 32], &CodeScales, f32, &mut CodeScores, &mut CodeScores),
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
     pub(crate) count_at_least: fn(&[f32], f32) -> u32,
     pub(crate) walsh_hadamard: fn(&mut [f32]),
@@ -173,6 +174,19 @@ impl Kernels {
     #[inline]
     pub fn score_codes(&self, bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
         (self.score_codes)(bytes, layers, scores);
+    }
+
+    /// [`crate::divide_by_lengths`] with this set.
+    #[inline]
+    pub fn divide_by_lengths(
+        &self,
+        shares: &[u8; 32],
+        terms: &CodeScales,
+        unknown: f32,
+        scores: &mut CodeScores,
+        inverse_lengths: &mut CodeScores,
+    ) {
+        (self.divide_by_lengths)(shares, terms, unknown, scores, inverse_lengths);
     }
 
     /// [`crate::at_least`] with this set.

@@ -6,7 +6,8 @@
 
 pub(crate) use crate::products::products;
 use crate::{
-    CodeBytes, CodeLayer, CodeScores, CodeSums, CosineTerms, PrefixTerms, TablePair, scalar,
+    CodeBytes, CodeLayer, CodeScales, CodeScores, CodeSums, CosineTerms, PrefixTerms, TablesOfTwo,
+    scalar,
 };
 use half::f16;
 
@@ -68,7 +69,7 @@ pub(crate) trait InstructionSet: Copy {
     /// For each of 32 rows, the sum of what the tables count for its code; the scalar way where the set
     /// has no instruction for it.
     #[inline(always)]
-    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
         scalar::look_up_sums(codes, tables, sums);
     }
 
@@ -464,6 +465,19 @@ pub(crate) fn walsh_hadamard<I: InstructionSet>(isa: I, vector: &mut [f32]) {
         half *= 2;
     }
     vector.iter_mut().for_each(|component| *component *= scale);
+}
+
+/// The compiler makes the vectors of the set's features itself.
+#[inline(always)]
+pub(crate) fn divide_by_lengths<I: InstructionSet>(
+    _: I,
+    shares: &[u8; 32],
+    terms: &CodeScales,
+    unknown: f32,
+    scores: &mut CodeScores,
+    inverse_lengths: &mut CodeScores,
+) {
+    scalar::divide_by_lengths(shares, terms, unknown, scores, inverse_lengths);
 }
 
 #[inline(always)]

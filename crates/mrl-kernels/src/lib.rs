@@ -70,6 +70,15 @@ pub type CodeScales = [[u8; 2]; 32];
 pub type CodeScores = [f32; 32];
 /// A sum for each of 32 rows.
 pub(crate) type CodeSums = [u16; 32];
+/// The tables of two bytes of a code, in the order in which the widest registers take them: those of the low four bits
+/// of the first byte, twice, and of the second, twice; then those of the high four bits so.
+pub(crate) type TablesOfTwo = [[u8; 16]; 8];
+
+/// The two tables of the first or the second byte of two.
+#[inline(always)]
+pub(crate) fn tables_of(both: &TablesOfTwo, byte: usize) -> [&[u8; 16]; 2] {
+    [&both[2 * byte], &both[4 + 2 * byte]]
+}
 
 /// What a sum of looked-up bytes stands for: `scale · (offset + step · sum)`, the scale being the row's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -86,7 +95,9 @@ pub const MOST_TABLE_PAIRS: usize = 512;
 pub struct CodeLayer {
     codes_at: usize,
     scales_at: usize,
-    tables: Vec<TablePair>,
+    /// Bytes of a row's code.
+    bytes: usize,
+    tables: Vec<TablesOfTwo>,
     unit: CodeUnit,
 }
 
@@ -96,15 +107,23 @@ impl CodeLayer {
     ///
     /// # Panics
     /// For more than [`MOST_TABLE_PAIRS`].
-    pub fn new(codes_at: usize, scales_at: usize, tables: Vec<TablePair>, unit: CodeUnit) -> Self {
+    pub fn new(codes_at: usize, scales_at: usize, tables: &[TablePair], unit: CodeUnit) -> Self {
         assert!(tables.len() <= MOST_TABLE_PAIRS, "sums of so many bytes would overflow");
-        Self { codes_at, scales_at, tables, unit }
+        let of_two = |two: &[TablePair]| -> TablesOfTwo {
+            let [first_low, first_high] = two[0];
+            let [second_low, second_high] = two.get(1).copied().unwrap_or_default();
+            let low = [first_low, first_low, second_low, second_low];
+            let high = [first_high, first_high, second_high, second_high];
+            std::array::from_fn(|i| if i < 4 { low[i] } else { high[i - 4] })
+        };
+        let bytes = tables.len();
+        Self { codes_at, scales_at, bytes, tables: tables.chunks(2).map(of_two).collect(), unit }
     }
 
     /// Its codes among the rows' bytes, and their scales.
     #[inline(always)]
     pub(crate) fn of<'a>(&self, bytes: &'a [u8]) -> (&'a [CodeBytes], &'a CodeScales) {
-        let codes = &bytes[self.codes_at..][..size_of::<CodeBytes>() * self.tables.len()];
+        let codes = &bytes[self.codes_at..][..size_of::<CodeBytes>() * self.bytes];
         let scales = &bytes[self.scales_at..][..size_of::<CodeScales>()];
         let scales = scales.as_chunks().0.first_chunk().expect("as many as there are rows");
         (codes.as_chunks().0, scales)
@@ -244,6 +263,19 @@ pub fn all_finite(src: &[f16]) -> bool {
 #[inline]
 pub fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
     chosen().score_codes(bytes, layers, scores);
+}
+
+/// Divides the scores of 32 rows by lengths: of row r `shares[r]` / 255 times the magnitude of its term, a bfloat16.
+/// `inverse_lengths` take what they are multiplied by; it is 0, and the score `unknown`, where the length is not positive.
+#[inline]
+pub fn divide_by_lengths(
+    shares: &[u8; 32],
+    terms: &CodeScales,
+    unknown: f32,
+    scores: &mut CodeScores,
+    inverse_lengths: &mut CodeScores,
+) {
+    chosen().divide_by_lengths(shares, terms, unknown, scores, inverse_lengths);
 }
 
 /// Bit i tells whether score i is at least `bar`; a NaN is not.

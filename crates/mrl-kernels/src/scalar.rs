@@ -8,7 +8,7 @@
 use crate::dispatch::Kernels;
 use crate::{
     CodeBytes, CodeLayer, CodeScales, CodeScores, CodeSums, CodeUnit, CosineTerms, PrefixTerms,
-    TablePair,
+    TablesOfTwo, tables_of,
 };
 use half::f16;
 
@@ -30,6 +30,7 @@ pub(crate) static KERNELS: Kernels = Kernels {
     add_to_sums,
     all_finite,
     score_codes,
+    divide_by_lengths,
     at_least,
     count_at_least,
     walsh_hadamard,
@@ -121,9 +122,10 @@ fn all_finite(src: &[f16]) -> bool {
     src.iter().all(|x| x.is_finite())
 }
 
-pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+pub(crate) fn look_up_sums(codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
     sums.fill(0);
-    for (bytes, [low, high]) in codes.iter().zip(tables) {
+    for (i, bytes) in codes.iter().enumerate() {
+        let [low, high] = tables_of(&tables[i / 2], i % 2);
         for (sum, byte) in sums.iter_mut().zip(bytes) {
             *sum +=
                 u16::from(low[usize::from(byte & 15)]) + u16::from(high[usize::from(byte >> 4)]);
@@ -150,6 +152,23 @@ fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
         let mut sums = [0; 32];
         look_up_sums(codes, &layer.tables, &mut sums);
         scale_sums(&sums, scales, &layer.unit, scores);
+    }
+}
+
+#[inline(always)]
+pub(crate) fn divide_by_lengths(
+    shares: &[u8; 32],
+    terms: &CodeScales,
+    unknown: f32,
+    scores: &mut CodeScores,
+    inverse_lengths: &mut CodeScores,
+) {
+    let rows = scores.iter_mut().zip(inverse_lengths).zip(shares).zip(terms);
+    for (((score, inverse), share), term) in rows {
+        let length = f32::from(*share) / 255.0 * wide(*term).abs();
+        let is_positive = length > 0.0;
+        *inverse = if is_positive { 1.0 / length } else { 0.0 };
+        *score = if is_positive { *score * *inverse } else { unknown };
     }
 }
 

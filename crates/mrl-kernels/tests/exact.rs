@@ -330,7 +330,7 @@ proptest! {
             bytes.resize(bytes.len() + gap, 0xaa);
             let scales_at = bytes.len();
             bytes.extend(scales.as_flattened());
-            given.push(CodeLayer::new(bytes.len(), scales_at, tables, unit));
+            given.push(CodeLayer::new(bytes.len(), scales_at, &tables, unit));
             bytes.extend(codes.as_flattened());
         }
         for set in available() {
@@ -338,6 +338,32 @@ proptest! {
             set.score_codes(&bytes, &given, &mut scores);
             for (found, expected) in scores.into_iter().zip(expected) {
                 prop_assert!((f64::from(found) - expected).abs() < 1e-3, "{}: {found} {expected}", set.name());
+            }
+        }
+    }
+
+    #[test]
+    fn scores_are_divided_by_lengths(
+        shares in prop::array::uniform32(any::<u8>()),
+        lengths in prop::array::uniform32(prop_oneof![-2f32..2.0, Just(0.0), Just(f32::NAN)]),
+        before in prop::array::uniform32(-2f32..2.0),
+    ) {
+        const UNKNOWN: f32 = 1e9;
+        let terms = lengths.map(narrow);
+        for set in available() {
+            let (mut scores, mut inverse_lengths) = (before, [7.0; 32]);
+            set.divide_by_lengths(&shares, &terms, UNKNOWN, &mut scores, &mut inverse_lengths);
+            for row in 0..32 {
+                let length = f64::from(shares[row]) / 255.0 * wide(terms[row]).abs();
+                let (inverse, score) = match length > 0.0 {
+                    true => (1.0 / length, f64::from(before[row]) / length),
+                    false => (0.0, f64::from(UNKNOWN)),
+                };
+                let is_near = |found: f32, expected: f64| {
+                    (f64::from(found) - expected).abs() <= 1e-6 * expected.abs()
+                };
+                prop_assert!(is_near(inverse_lengths[row], inverse), "{}, row {row}", set.name());
+                prop_assert!(is_near(scores[row], score), "{}, row {row}", set.name());
             }
         }
     }
@@ -422,7 +448,7 @@ fn the_largest_sums_fit() {
         let scales_at = 32 * MOST_TABLE_PAIRS;
         let mut bytes = vec![0xff; scales_at];
         bytes.extend([narrow(1.0); 32].as_flattened());
-        let layer = CodeLayer::new(0, scales_at, tables, unit);
+        let layer = CodeLayer::new(0, scales_at, &tables, unit);
         set.score_codes(&bytes, &[layer], &mut scores);
         assert_eq!(scores, [64_512.0; 32], "{}", set.name());
     }

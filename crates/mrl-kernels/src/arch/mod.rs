@@ -68,7 +68,7 @@ macro_rules! define_set {
 
         pub(super) static KERNELS: crate::dispatch::Kernels = {
             use crate::arch::entry;
-            use crate::{CodeLayer, CodeScores, CosineTerms, PrefixTerms, generic};
+            use crate::{CodeLayer, CodeScales, CodeScores, CosineTerms, PrefixTerms, generic};
             crate::dispatch::Kernels {
                 name: $name,
         dot: entry!($set, $features, dot(a: &[f16], b: &[f16]) -> f32),
@@ -99,6 +99,13 @@ macro_rules! define_set {
                 score_codes: entry!(
                     $set, $features,
                     score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) -> ()
+                ),
+                divide_by_lengths: entry!(
+                    $set, $features,
+                    divide_by_lengths(
+                        shares: &[u8; 32], terms: &CodeScales, unknown: f32,
+                        scores: &mut CodeScores, inverse_lengths: &mut CodeScores
+                    ) -> ()
                 ),
                 at_least: entry!(
                     $set, $features, at_least(scores: &CodeScores, bar: f32) -> u32

@@ -3,7 +3,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{InstructionSet, MASK_DIMS, padded};
-use crate::{CodeBytes, CodeSums, TablePair};
+use crate::{CodeBytes, CodeSums, TablesOfTwo, tables_of};
 use core::arch::aarch64::*;
 use half::f16;
 
@@ -177,13 +177,14 @@ impl InstructionSet for Neon {
     }
 
     #[inline(always)]
-    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
         // SAFETY: `self` proves the feature. Loads and stores are of whole arrays or halves of
         // them: 16 of 32 bytes of codes, 16 of a table, 8 of 32 sums.
         unsafe {
             // Sums of rows 0 to 7, 8 to 15 and so on.
             let mut added = [vdupq_n_u16(0); 4];
-            for (bytes, [low, high]) in codes.iter().zip(tables) {
+            for (i, bytes) in codes.iter().enumerate() {
+                let [low, high] = tables_of(&tables[i / 2], i % 2);
                 let (low, high) = (vld1q_u8(low.as_ptr()), vld1q_u8(high.as_ptr()));
                 for (bytes, added) in
                     bytes.as_chunks::<16>().0.iter().zip(added.as_chunks_mut::<2>().0)

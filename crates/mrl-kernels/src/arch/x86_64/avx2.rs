@@ -2,7 +2,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{BUTTERFLIES, InstructionSet, MASK_DIMS};
-use crate::{CodeBytes, CodeSums, TablePair};
+use crate::{CodeBytes, CodeSums, TablesOfTwo};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -209,10 +209,17 @@ impl InstructionSet for Avx2 {
     }
 
     #[inline(always)]
-    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
         // SAFETY: `self` proves the features.
         unsafe { look_up_sums(codes, tables, sums) }
     }
+}
+
+/// The tables of two bytes, each twice: of the low four bits of the first and the second, then of the high ones.
+#[inline(always)]
+fn tables_of_two(tables: &TablesOfTwo) -> [[&[[u8; 16]; 2]; 2]; 2] {
+    let [a, b, c, d] = exactly(tables.as_chunks::<2>().0);
+    [[a, b], [c, d]]
 }
 
 /// The trait's method of the same name, by the byte shuffle, which looks up 32 numbers of four bits at once.
@@ -223,14 +230,14 @@ impl InstructionSet for Avx2 {
 /// The processor has them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,popcnt")]
-unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
     // SAFETY: loads and stores are unaligned and of whole arrays: 32 or 64 bytes of codes, 16 of a
     // table, 64 of sums.
     unsafe {
         let (four_bits, low_byte) = (_mm256_set1_epi8(15), _mm256_set1_epi16(0xff));
-        let table =
-            |bytes: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(bytes.as_ptr().cast()));
-        let looked_up = |bytes: &CodeBytes, [low, high]: &TablePair| {
+        // A table, and the same once more.
+        let table = |both: &[[u8; 16]; 2]| _mm256_loadu_si256(both.as_ptr().cast());
+        let looked_up = |bytes: &CodeBytes, [low, high]: [&[[u8; 16]; 2]; 2]| {
             let bytes = _mm256_loadu_si256(bytes.as_ptr().cast());
             let in_low = _mm256_and_si256(bytes, four_bits);
             let in_high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), four_bits);
@@ -245,13 +252,13 @@ unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut Cod
             even = _mm256_add_epi16(even, _mm256_and_si256(counts, low_byte));
             odd = _mm256_add_epi16(odd, _mm256_srli_epi16::<8>(counts));
         };
-        let ((pairs, rest), (pairs_of_tables, tables_rest)) =
-            (codes.as_chunks::<2>(), tables.as_chunks::<2>());
-        for ([first, second], [tables, next_tables]) in pairs.iter().zip(pairs_of_tables) {
-            take(_mm256_add_epi8(looked_up(first, tables), looked_up(second, next_tables)));
-        }
-        for (bytes, tables) in rest.iter().zip(tables_rest) {
-            take(looked_up(bytes, tables));
+        for (bytes, tables) in codes.chunks(2).zip(tables) {
+            let [[low, next_low], [high, next_high]] = tables_of_two(tables);
+            let first = looked_up(&bytes[0], [low, high]);
+            take(match bytes.get(1) {
+                Some(next) => _mm256_add_epi8(first, looked_up(next, [next_low, next_high])),
+                None => first,
+            });
         }
         // Unpacking works within 128-bit halves: rows 0–7 and 16–23, then 8–15 and 24–31.
         let first = _mm256_unpacklo_epi16(even, odd);

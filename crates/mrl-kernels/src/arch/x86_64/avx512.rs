@@ -2,7 +2,7 @@
 
 use crate::arch::{define_set, exactly, exactly_mut};
 use crate::generic::{BUTTERFLIES, InstructionSet, MASK_DIMS};
-use crate::{CodeBytes, CodeScores, CodeSums, TablePair};
+use crate::{CodeBytes, CodeScores, CodeSums, TablesOfTwo};
 use core::arch::x86_64::*;
 use half::f16;
 
@@ -163,7 +163,7 @@ impl InstructionSet for Avx512 {
     }
 
     #[inline(always)]
-    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
+    fn look_up_sums(self, codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
         // SAFETY: `self` proves the features.
         unsafe { look_up_sums(codes, tables, sums) }
     }
@@ -207,45 +207,48 @@ impl InstructionSet for Avx512 {
 /// The processor has them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma,f16c,popcnt")]
-unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablePair], sums: &mut CodeSums) {
-    // SAFETY: loads and stores are unaligned and of whole arrays: 32 or 64 bytes of codes, 16 of a
-    // table, 64 of sums.
+unsafe fn look_up_sums(codes: &[CodeBytes], tables: &[TablesOfTwo], sums: &mut CodeSums) {
+    // SAFETY: loads and stores are unaligned and of whole arrays: 32 or 64 bytes of codes, 64 of four tables,
+    // 64 of sums.
     unsafe {
         let four_bits = _mm512_set1_epi8(15);
-        let low_byte = _mm512_set1_epi16(0xff);
-        // The upper half of a register has the second byte of the codes, and its table.
-        let table = |first: &[u8; 16], second: &[u8; 16]| {
-            let first = _mm512_broadcast_i32x4(_mm_loadu_si128(first.as_ptr().cast()));
-            let second = _mm_loadu_si128(second.as_ptr().cast());
-            _mm512_mask_broadcast_i32x4(first, 0xff00, second)
-        };
-        let looked_up = |bytes: __m512i, [low, high]: &TablePair, next: &TablePair| {
+        // The upper half of a register has the second byte of the codes, and its tables.
+        let looked_up = |bytes: __m512i, tables: &TablesOfTwo| {
+            let [low, high] = exactly::<_, 2>(tables.as_chunks::<4>().0);
             let in_low = _mm512_and_si512(bytes, four_bits);
             let in_high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), four_bits);
             _mm512_add_epi8(
-                _mm512_shuffle_epi8(table(low, &next[0]), in_low),
-                _mm512_shuffle_epi8(table(high, &next[1]), in_high),
+                _mm512_shuffle_epi8(_mm512_loadu_si512(low.as_ptr().cast()), in_low),
+                _mm512_shuffle_epi8(_mm512_loadu_si512(high.as_ptr().cast()), in_high),
             )
         };
-        // Sums of 16 bits for the even rows and for the odd ones; four numbers fit a byte before.
-        let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+        // Sums of 16 bits for the odd rows, and for pairs of rows: those of the even ones with 256 times
+        // those of the odd, which wraps around. Four numbers fit a byte before.
+        let (mut pairs, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
         let mut take = |counts| {
-            even = _mm512_add_epi16(even, _mm512_and_si512(counts, low_byte));
+            pairs = _mm512_add_epi16(pairs, counts);
             odd = _mm512_add_epi16(odd, _mm512_srli_epi16::<8>(counts));
         };
         let (fours, rest) = codes.as_chunks::<4>();
-        let (tables_of_fours, tables_rest) = tables.as_chunks::<4>();
-        for (bytes, tables) in fours.iter().zip(tables_of_fours) {
+        let (tables_of_fours, tables_rest) = tables.split_at(2 * fours.len());
+        for (bytes, [first, second]) in fours.iter().zip(tables_of_fours.as_chunks().0) {
             let start = bytes.as_ptr().cast::<__m512i>();
             take(_mm512_add_epi8(
-                looked_up(_mm512_loadu_si512(start), &tables[0], &tables[1]),
-                looked_up(_mm512_loadu_si512(start.add(1)), &tables[2], &tables[3]),
+                looked_up(_mm512_loadu_si512(start), first),
+                looked_up(_mm512_loadu_si512(start.add(1)), second),
             ));
         }
-        for (bytes, tables) in rest.iter().zip(tables_rest) {
-            let bytes = _mm512_zextsi256_si512(_mm256_loadu_si256(bytes.as_ptr().cast()));
-            take(looked_up(bytes, tables, &[[0; 16]; 2]));
+        for (bytes, tables) in rest.chunks(2).zip(tables_rest) {
+            let bytes = match bytes {
+                [first, ..] if bytes.len() == 1 => {
+                    // Of the byte that is not there the tables count nothing.
+                    _mm512_zextsi256_si512(_mm256_loadu_si256(first.as_ptr().cast()))
+                }
+                _ => _mm512_loadu_si512(exactly::<_, 2>(bytes).as_ptr().cast()),
+            };
+            take(looked_up(bytes, tables));
         }
+        let even = _mm512_sub_epi16(pairs, _mm512_slli_epi16::<8>(odd));
         let halves_added = |sums| {
             _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums))
         };

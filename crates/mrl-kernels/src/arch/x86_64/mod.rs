@@ -28,6 +28,7 @@ static KERNELS_ZEN4: Kernels = Kernels {
     add_to_sums: avx512::KERNELS.add_to_sums,
     all_finite: avx2::KERNELS.all_finite,
     score_codes: avx512::KERNELS.score_codes,
+    divide_by_lengths: avx512::KERNELS.divide_by_lengths,
     at_least: avx512::KERNELS.at_least,
     count_at_least: avx512::KERNELS.count_at_least,
     walsh_hadamard: avx512::KERNELS.walsh_hadamard,
