@@ -25,8 +25,9 @@ use crate::vectors::{Vectors, encode_again};
 /// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
 /// reuses what its own splits left.
 const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
-/// Lists that are cut anew with one that is split.
+/// Lists that are cut anew with one that is split, and of how many that are near it they are chosen.
 const NEIGHBOURS: usize = 5;
+const NEAR: usize = 3 * NEIGHBOURS;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do or another one adds lists at this moment.
@@ -160,8 +161,9 @@ fn replace<S: PageStore>(
     Ok(true)
 }
 
-/// The live lists nearest to a list that can be retired with it, and their centres in the form that lists are chosen by;
-/// none whose rows are alike.
+/// Of the live lists near a list those that were cut the longest ago, as far as they can be retired with it, and their
+/// centres in the form that lists are chosen by; none whose rows are alike. The longer ago that was, the more rows of a
+/// list are by now nearer to others, or have come since and lie in blocks that nobody arranged.
 ///
 /// None either where former lists still wait for scans and transactions to end: within one large transaction no page
 /// of theirs can be used again, and each list that is cut with another leaves twice as many.
@@ -173,7 +175,10 @@ fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
     }
     let Some(own) = directory.coarse_of(list) else { return Vec::new() };
     let (mut retired, mut neighbours) = (vec![list], Vec::new());
-    for (_, other) in directory.ranked(own, 1 + 2 * NEIGHBOURS) {
+    let mut near = directory.ranked(own, 1 + NEAR);
+    // Ids rise.
+    near.sort_unstable_by_key(|(_, list)| *list);
+    for (_, other) in near {
         let is_alike = directory.entries[other as usize].patience > 0;
         if neighbours.len() == NEIGHBOURS || other == list || is_alike {
             continue;
@@ -322,30 +327,50 @@ mod tests {
     use crate::meta::Metric;
     use crate::random::Random;
 
-    /// Lists next to each other whose entries lie on as many pages as one change can't write: those that fit are cut
-    /// with the one that is split, though others are nearer.
-    #[test]
-    fn neighbours_fit_one_change() {
-        const DIMENSIONS: usize = 4;
-        const LISTS: usize = 6 * ENTRIES_ON_PAGE;
+    const DIMENSIONS: usize = 4;
+
+    /// An index of so many lists, of two rows each.
+    fn with_lists(lists: usize) -> Directory {
         let (build_number, seed, metric) = (1, 2, Metric::Euclidean);
         let (dimensions, coarse_dimensions, copies) = (DIMENSIONS, DIMENSIONS, false);
         let plan =
             Plan { build: build_number, seed, dimensions, coarse_dimensions, metric, copies };
         let mut random = Random::new(5);
         let mut draw = || f16::from_f32((random.next() >> 40) as f32 / (1u64 << 24) as f32);
-        let rows: Vec<(_, Vec<f16>)> = (0..2 * LISTS as u64)
+        let rows: Vec<(_, Vec<f16>)> = (0..2 * lists as u64)
             .map(|i| (i << 16 | 1, (0..DIMENSIONS).map(|_| draw()).collect()))
             .collect();
-        let directory = build(&MemoryStore::new(), &plan, &rows, LISTS).unwrap();
+        build(&MemoryStore::new(), &plan, &rows, lists).unwrap()
+    }
+
+    #[test]
+    fn neighbours_are_those_near_that_were_cut_the_longest_ago() {
+        let directory = with_lists(60);
+        for list in directory.live_lists().iter().copied() {
+            let ranked = directory.ranked(directory.coarse_of(list).unwrap(), 1 + NEAR);
+            let mut near: Vec<_> = ranked.iter().map(|(_, other)| *other).collect();
+            near.retain(|other| *other != list);
+            near.sort_unstable();
+            let chosen: Vec<_> = neighbours(&directory, list).into_iter().map(|n| n.0).collect();
+            assert_eq!(chosen, near[..NEIGHBOURS]);
+        }
+    }
+
+    /// Lists next to each other whose entries lie on as many pages as one change can't write: those that fit are cut
+    /// with the one that is split.
+    #[test]
+    fn neighbours_fit_one_change() {
+        let directory = with_lists(12 * ENTRIES_ON_PAGE);
         let (mut passed_over, mut found) = (0, 0);
         for list in directory.live_lists().iter().step_by(97).copied() {
-            let ranked = directory.ranked(directory.coarse_of(list).unwrap(), 1 + NEIGHBOURS);
-            let nearest: Vec<_> = ranked.iter().map(|(_, other)| *other).collect();
+            let ranked = directory.ranked(directory.coarse_of(list).unwrap(), 1 + NEAR);
+            let mut oldest: Vec<_> = ranked.iter().map(|(_, other)| *other).collect();
+            oldest.sort_unstable();
+            oldest.truncate(1 + NEIGHBOURS);
             let chosen: Vec<_> = neighbours(&directory, list).into_iter().map(|n| n.0).collect();
             assert!(chosen.len() <= NEIGHBOURS && !chosen.contains(&list));
             assert!(meta_fits(&directory.meta, &[&[list], &chosen[..]].concat()));
-            passed_over += usize::from(!meta_fits(&directory.meta, &nearest));
+            passed_over += usize::from(!meta_fits(&directory.meta, &oldest));
             found += chosen.len();
         }
         let lists = directory.live_lists().len().div_ceil(97);
