@@ -53,7 +53,7 @@ impl PageStore for WatchedStore {
     type Error = Failure;
     type Page<'a> = Rc<Body>;
     type Change<'a> = WatchedChange<'a>;
-    type Lock<'a> = ();
+    type Lock<'a> = <MemoryStore as PageStore>::Lock<'a>;
 
     fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.count();
@@ -85,15 +85,19 @@ impl PageStore for WatchedStore {
         self.pages.publish_offers()
     }
 
-    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<(), Failure> {
+    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<Self::Lock<'_>, Failure> {
         self.pages.lock_list(list, lock)
     }
 
-    fn try_lock_list(&self, list: ListId, lock: ListLock) -> Result<Option<()>, Failure> {
+    fn try_lock_list(
+        &self,
+        list: ListId,
+        lock: ListLock,
+    ) -> Result<Option<Self::Lock<'_>>, Failure> {
         self.pages.try_lock_list(list, lock)
     }
 
-    fn lock_directory(&self, wait: bool) -> Result<Option<()>, Failure> {
+    fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Failure> {
         self.pages.lock_directory(wait)
     }
 

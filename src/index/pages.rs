@@ -250,10 +250,11 @@ impl Deref for SharedPage<'_> {
     }
 }
 
-/// The server's mode of a list's lock.
+/// The server's mode of a list's lock: modes that speak against each other as [`ListLock`] says.
 fn mode_of(lock: ListLock) -> pg_sys::LOCKMODE {
     let mode = match lock {
-        ListLock::Shared => pg_sys::ShareLock,
+        ListLock::Shared => pg_sys::RowExclusiveLock,
+        ListLock::Replacing => pg_sys::ShareUpdateExclusiveLock,
         ListLock::Exclusive => pg_sys::ExclusiveLock,
     };
     mode as pg_sys::LOCKMODE

@@ -26,10 +26,12 @@ pub struct HeapVectors {
 }
 
 struct Rows {
+    table: pg_sys::Relation,
     heap: Heap,
     slot: *mut pg_sys::TupleTableSlot,
     column: i32,
-    blocks: u64,
+    /// Blocks below this one are there.
+    blocks: u32,
 }
 
 impl HeapVectors {
@@ -46,10 +48,11 @@ impl HeapVectors {
             let blocks = table::block_count(table);
             let heap = Heap::new(table, blocks, (column, 0)).filter(|_| column > 0);
             heap.map(|heap| Rows {
+                table,
                 heap,
                 slot: pg_sys::table_slot_create(table, std::ptr::null_mut()),
                 column,
-                blocks: blocks.into(),
+                blocks,
             })
         };
         Self { rows, asked: 0, missing: 0 }
@@ -66,9 +69,17 @@ impl HeapVectors {
 
     /// The vector of the row at a TID, whichever that is, where it lies in memory.
     pub fn read(&mut self, tid: Tid) -> Result<Option<Vec<f16>>, SqlError> {
-        let Some(rows) = &self.rows else { return Ok(None) };
-        if tid >> 16 >= rows.blocks || self.missing > Self::MOST_MISSING.max(self.asked / 8) {
+        let Some(rows) = &mut self.rows else { return Ok(None) };
+        if self.missing > Self::MOST_MISSING.max(self.asked / 8) {
             return Ok(None);
+        }
+        if tid >> 16 >= rows.blocks.into() {
+            // Others have inserted since.
+            // SAFETY: the table is open.
+            rows.blocks = unsafe { table::block_count(rows.table) };
+            if tid >> 16 >= rows.blocks.into() {
+                return Ok(None);
+            }
         }
         self.asked += 1;
         // SAFETY: the block is there; the slot was made for the table; the vector is copied before the slot is

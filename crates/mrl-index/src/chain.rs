@@ -23,12 +23,14 @@ pub struct Member {
     pub tids: Vec<Tid>,
 }
 
-/// Reads all rows of a list, under its lock.
+/// Reads the rows of a list that have TIDs which are wanted, with those. Of a list into which others insert meanwhile some
+/// that come are among them.
 pub fn read_members<S: PageStore>(
     store: &S,
     directory: &Directory,
     list: ListId,
     head: Block,
+    is_wanted: &dyn Fn(Tid) -> bool,
 ) -> Result<Vec<Member>, S::Error> {
     let shape = &directory.encoder.shape;
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
@@ -50,11 +52,15 @@ pub fn read_members<S: PageStore>(
                 let in_block = live.trailing_zeros() as usize;
                 live &= live - 1;
                 let slot = index * ROWS + in_block;
-                let mut tids = vec![stored.tid(in_block)];
-                if let Some(number) = group.reference_number(slot) {
-                    for tid in references.of(number.into()) {
-                        mrl_memory::push(&mut tids, tid)?;
-                    }
+                let number = group.reference_number(slot);
+                let others = number.map(|number| references.of(number.into()));
+                let all = [stored.tid(in_block)].into_iter().chain(others.into_iter().flatten());
+                let mut tids = Vec::new();
+                for tid in all.filter(|tid| is_wanted(*tid)) {
+                    mrl_memory::push(&mut tids, tid)?;
+                }
+                if tids.is_empty() {
+                    continue;
                 }
                 let copy = match group.copy_block(slot) {
                     _ if !shape.keeps_copies() => None,
@@ -75,60 +81,16 @@ pub fn read_members<S: PageStore>(
     Ok(members)
 }
 
-/// Writes the chain of a list with this frame, unlinked; returns its head.
-pub fn write_list<S: PageStore>(
-    store: &S,
-    directory: &Directory,
-    list: ListId,
-    frame: &[f16],
-    mut members: Vec<Member>,
-) -> Result<Block, S::Error> {
-    let shape = &directory.encoder.shape;
-    let mut offsets: HashMap<ListId, Offset> = HashMap::new();
-    for member in &members {
-        if member.frame != list && !offsets.contains_key(&member.frame) {
-            let rows_frame = directory.frame(store, member.frame)?;
-            let offset = Offset::new(&directory.encoder, frame, &rows_frame);
-            mrl_memory::insert(&mut offsets, member.frame, offset)?;
-        }
-    }
-    let mut writer = ListWriter {
-        store,
-        shape,
-        list,
-        offsets: &offsets,
-        group: NONE,
-        groups: 0,
-        blocks: 0,
-        frames: vec![],
-        references: vec![],
-    };
-    writer.begin_group()?;
-    while !members.is_empty() {
-        // Rows whose references have no number any more: they become rows of their own.
-        let mut left: Vec<Member> = Vec::new();
-        let mut bytes = Vec::new();
-        store.check_interrupts()?;
-        let rows = members.iter();
-        let rows = rows.map(|member| (&member.row.record[..], offsets.get(&member.frame)));
-        let order = arrange(shape, rows)?;
-        for block in order.chunks(ROWS) {
-            let block = block.iter().map(|place| &members[*place as usize]);
-            writer.write(block, &mut bytes, &mut left)?;
-        }
-        members = left;
-    }
-    link_references(store, list, writer.group, &writer.references)?;
-    Ok(writer.group)
-}
-
 /// A list that is being written where nobody sees it.
-struct ListWriter<'a, S: PageStore> {
+pub struct ListWriter<'a, S: PageStore> {
     store: &'a S,
-    shape: &'a Shape,
+    directory: &'a Directory,
     list: ListId,
+    frame: Vec<f16>,
     /// From the list's frame to those of its rows.
-    offsets: &'a HashMap<ListId, Offset>,
+    offsets: HashMap<ListId, Offset>,
+    /// Rows that wait to be put into blocks.
+    waiting: Vec<Member>,
     /// The newest group; behind it are the others.
     group: Block,
     groups: usize,
@@ -138,11 +100,87 @@ struct ListWriter<'a, S: PageStore> {
     references: Vec<(u16, Tid)>,
 }
 
-impl<S: PageStore> ListWriter<'_, S> {
+impl<'a, S: PageStore> ListWriter<'a, S> {
+    /// Begins the chain of a list with this frame.
+    pub fn new(
+        store: &'a S,
+        directory: &'a Directory,
+        list: ListId,
+        frame: Vec<f16>,
+    ) -> Result<Self, S::Error> {
+        let mut writer = Self {
+            store,
+            directory,
+            list,
+            frame,
+            offsets: HashMap::new(),
+            waiting: vec![],
+            group: NONE,
+            groups: 0,
+            blocks: 0,
+            frames: vec![],
+            references: vec![],
+        };
+        writer.begin_group()?;
+        Ok(writer)
+    }
+
+    pub fn frame(&self) -> &[f16] {
+        &self.frame
+    }
+
+    /// Encodes a row anew, against the list's frame.
+    pub fn encode_again(&self, member: &mut Member, vector: &[f16]) {
+        member.row = self.directory.encoder.row(vector, &self.frame);
+        member.frame = self.list;
+    }
+
+    /// Takes a row in.
+    pub fn add(&mut self, member: Member) -> Result<(), S::Error> {
+        if member.frame != self.list && !self.offsets.contains_key(&member.frame) {
+            let rows_frame = self.directory.frame(self.store, member.frame)?;
+            let offset = Offset::new(&self.directory.encoder, &self.frame, &rows_frame);
+            mrl_memory::insert(&mut self.offsets, member.frame, offset)?;
+        }
+        Ok(mrl_memory::push(&mut self.waiting, member)?)
+    }
+
+    /// Forms blocks of the rows that wait, and writes them; but for the `last` time it keeps those that fill none.
+    pub fn form_blocks(&mut self, last: bool) -> Result<(), S::Error> {
+        self.store.check_interrupts()?;
+        if self.waiting.len() < ROWS && !last {
+            return Ok(());
+        }
+        let mut members = std::mem::take(&mut self.waiting);
+        let rows = members.iter();
+        let rows = rows.map(|member| (&member.row.record[..], self.offsets.get(&member.frame)));
+        let mut order = arrange(&self.directory.encoder.shape, rows)?;
+        let mut kept = order.split_off(if last { order.len() } else { order.len() / ROWS * ROWS });
+        let mut bytes = Vec::new();
+        for block in order.chunks(ROWS) {
+            self.write(block.iter().map(|place| &members[*place as usize]), &mut bytes)?;
+        }
+        kept.sort_unstable();
+        for place in kept.into_iter().rev() {
+            mrl_memory::push(&mut self.waiting, members.swap_remove(place as usize))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left; returns the chain's head.
+    pub fn finish(mut self) -> Result<Block, S::Error> {
+        while !self.waiting.is_empty() {
+            self.form_blocks(true)?;
+        }
+        link_references(self.store, self.list, self.group, &self.references)?;
+        Ok(self.group)
+    }
+
     fn begin_group(&mut self) -> Result<(), S::Error> {
         let mut change = self.store.change()?;
         let (place, block) = change.allocate()?;
-        group::format_group(change.body_mut(place), self.list, self.groups, self.shape);
+        let shape = &self.directory.encoder.shape;
+        group::format_group(change.body_mut(place), self.list, self.groups, shape);
         page::set_next(change.body_mut(place), self.group);
         group::set_open(change.body_mut(place), block);
         change.commit()?;
@@ -152,20 +190,20 @@ impl<S: PageStore> ListWriter<'_, S> {
         Ok(())
     }
 
-    /// Writes a block; adds to `left` what has to come again.
+    /// Writes a block. Rows whose references have no number any more wait again: they become rows of their own.
     fn write<'m>(
         &mut self,
         members: impl ExactSizeIterator<Item = &'m Member> + Clone,
         bytes: &mut Vec<u8>,
-        left: &mut Vec<Member>,
     ) -> Result<(), S::Error> {
         self.store.check_interrupts()?;
+        let shape = &self.directory.encoder.shape;
         self.add_frames(members.clone());
-        if self.blocks == self.shape.group_blocks || self.frames.len() > MOST_FRAMES {
+        if self.blocks == shape.group_blocks || self.frames.len() > MOST_FRAMES {
             self.begin_group()?;
             self.add_frames(members.clone());
         }
-        let (shape, index, count) = (self.shape, self.blocks, members.len());
+        let (index, count) = (self.blocks, members.len());
         bytes.clear();
         mrl_memory::reserve(bytes, shape.block_bytes)?;
         bytes.resize(shape.block_bytes, 0);
@@ -182,7 +220,7 @@ impl<S: PageStore> ListWriter<'_, S> {
                     Err(_) => {
                         let (row, frame) = (member.row.clone(), member.frame);
                         let again = Member { row, frame, tids: vec![*other] };
-                        mrl_memory::push(left, again)?;
+                        mrl_memory::push(&mut self.waiting, again)?;
                         mrl_memory::check()?;
                     }
                 }

@@ -6,14 +6,13 @@ use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
 use crate::chain::Member;
-use crate::directory::Directory;
-use crate::encode::narrowed;
+use crate::encode::{Encoder, narrowed};
 use crate::insert::SLOTS_BEFORE_SPLIT;
 use crate::kmeans::{self, Rows};
-use crate::meta::{self, Entry};
+use crate::meta::Entry;
 use crate::page::{Block, ListId};
 use crate::store::PageStore;
-use crate::vectors::{Vectors, vector_of};
+use crate::vectors::RowVectors;
 use crate::workers::Workers;
 
 /// The smaller part of a split has at least this share of the rows; else the cut goes through the median. Of a cut of
@@ -71,23 +70,15 @@ impl Pool {
     pub fn add<S: PageStore>(
         &mut self,
         store: &S,
-        directory: &Directory,
+        encoder: &Encoder,
         members: Vec<Member>,
-        vectors: &mut Vectors<S::Error>,
+        known: &mut RowVectors<S>,
     ) -> Result<(), S::Error> {
-        let encoder = &directory.encoder;
-        let mut frames: Vec<(ListId, Vec<f16>)> = Vec::new();
         let mut exact = Vec::new();
         mrl_memory::reserve(&mut exact, members.len())?;
         for member in &members {
             store.check_interrupts()?;
-            if !frames.iter().any(|(id, _)| *id == member.frame) {
-                frames.push((member.frame, directory.frame(store, member.frame)?));
-            }
-            exact.push(match &member.row.copy {
-                Some(copy) => Some(meta::halfs(copy)),
-                None => vector_of(vectors, encoder, member, frame_of(&frames, member))?,
-            });
+            exact.push(known.exact(member)?);
         }
         // Equal vectors of which some are known and some are guessed from their codes must not look different.
         if exact.iter().flatten().count() < exact.len() / 2 {
@@ -104,9 +95,10 @@ impl Pool {
         for (member, exact) in members.into_iter().zip(exact) {
             store.check_interrupts()?;
             self.is_exact.push(exact.is_some());
-            let guess =
-                || narrowed(&encoder.decode(&member.row.record, frame_of(&frames, &member)));
-            let vector = exact.unwrap_or_else(guess);
+            let vector = match exact {
+                Some(vector) => vector,
+                None => known.guess(&member)?,
+            };
             self.coarse.extend(encoder.coarse(&vector));
             self.vectors.push(vector);
             self.members.push(member);
@@ -226,11 +218,6 @@ impl Pool {
         });
         Ok(Cut { frames: frames.collect(), parts: cut })
     }
-}
-
-/// The frame of a row, of some that are known.
-fn frame_of<'f>(frames: &'f [(ListId, Vec<f16>)], member: &Member) -> &'f [f16] {
-    frames.iter().find(|(id, _)| *id == member.frame).map_or(&[], |(_, frame)| frame)
 }
 
 /// The means of the two halves of a list between its most distant rows; nothing where its rows are all alike.

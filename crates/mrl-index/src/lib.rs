@@ -66,5 +66,6 @@ pub mod workers;
 
 mod order;
 mod random;
+mod retiring;
 pub mod rotation;
 mod tuning;

@@ -7,13 +7,29 @@ use crate::page::{self, BODY_BYTES, Block, Body, ListId, damaged};
 use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`]; that others hold lists is only
-/// said: [`MemoryStore::hold`].
+/// said: [`MemoryStore::hold`]. To wait for a list's lock would last for ever, and is a panic.
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,
     offered: RefCell<Vec<Block>>,
     now: Cell<u64>,
     held: RefCell<Vec<ListId>>,
+    locks: RefCell<Vec<(ListId, ListLock)>>,
+}
+
+/// A list's lock.
+pub struct MemoryLock<'a> {
+    store: &'a MemoryStore,
+    lock: (ListId, ListLock),
+}
+
+impl Drop for MemoryLock<'_> {
+    fn drop(&mut self) {
+        let mut locks = self.store.locks.borrow_mut();
+        if let Some(place) = locks.iter().position(|lock| *lock == self.lock) {
+            locks.swap_remove(place);
+        }
+    }
 }
 
 impl MemoryStore {
@@ -21,11 +37,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// With room for so many pages: their table grows without new memory.
+    /// With room for so many pages, and for the locks of a split: their tables grow without new memory.
     pub fn with_room(blocks: usize) -> Self {
         let store = Self::default();
         store.pages.borrow_mut().reserve(blocks);
         store.offered.borrow_mut().reserve(blocks);
+        store.locks.borrow_mut().reserve(64);
         store
     }
 
@@ -44,6 +61,22 @@ impl MemoryStore {
         Rc::make_mut(&mut self.pages.borrow_mut()[block as usize])[offset] ^= xor;
     }
 
+    /// Takes a list's lock where nobody has one that speaks against it.
+    fn lock(&self, list: ListId, lock: ListLock) -> Option<MemoryLock<'_>> {
+        let against = |other: ListLock| match lock {
+            ListLock::Shared => other == ListLock::Exclusive,
+            ListLock::Replacing => other != ListLock::Shared,
+            // Who replaces the list has it already.
+            ListLock::Exclusive => other != ListLock::Replacing,
+        };
+        let mut locks = self.locks.borrow_mut();
+        if locks.iter().any(|(of, other)| *of == list && against(*other)) {
+            return None;
+        }
+        locks.push((list, lock));
+        Some(MemoryLock { store: self, lock: (list, lock) })
+    }
+
     fn page(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.pages
             .borrow()
@@ -57,7 +90,7 @@ impl PageStore for MemoryStore {
     type Error = Failure;
     type Page<'a> = Rc<Body>;
     type Change<'a> = MemoryChange<'a>;
-    type Lock<'a> = ();
+    type Lock<'a> = Option<MemoryLock<'a>>;
 
     fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
         self.page(block)
@@ -99,16 +132,25 @@ impl PageStore for MemoryStore {
         Ok(())
     }
 
-    fn lock_list(&self, _: ListId, _: ListLock) -> Result<(), Failure> {
-        Ok(())
+    fn lock_list(&self, list: ListId, lock: ListLock) -> Result<Self::Lock<'_>, Failure> {
+        let taken = self.lock(list, lock);
+        assert!(taken.is_some(), "list {list} is locked, and nobody will ever give it free");
+        Ok(taken)
     }
 
-    fn try_lock_list(&self, list: ListId, _: ListLock) -> Result<Option<()>, Failure> {
-        Ok((!self.held.borrow().contains(&list)).then_some(()))
+    fn try_lock_list(
+        &self,
+        list: ListId,
+        lock: ListLock,
+    ) -> Result<Option<Self::Lock<'_>>, Failure> {
+        if self.held.borrow().contains(&list) {
+            return Ok(None);
+        }
+        Ok(self.lock(list, lock).map(Some))
     }
 
-    fn lock_directory(&self, _: bool) -> Result<Option<()>, Failure> {
-        Ok(Some(()))
+    fn lock_directory(&self, _: bool) -> Result<Option<Self::Lock<'_>>, Failure> {
+        Ok(Some(None))
     }
 
     fn stamp(&self) -> u64 {

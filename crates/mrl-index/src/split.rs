@@ -1,7 +1,8 @@
 //! A list that has grown too long becomes two; one that has lost most of its rows is written anew.
 //!
 //! With a list that is split those next to it are cut anew, and become one more together: a row went to the list
-//! that was the nearest when it came, and where many lists have been split since, that is another.
+//! that was the nearest when it came, and where many lists have been split since, that is another. Others go on
+//! inserting into all of them until the new lists are written (module `retiring`).
 //!
 //! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come into;
 //! the others keep their codes, which name the frame that they were made against. The new lists are written
@@ -10,17 +11,19 @@
 //! a list that existed before: vacuum, which walks lists by rising ids, would miss it.
 
 use half::f16;
+use mrl_kernels as kernels;
 
 use crate::build::MOST_LISTS;
-use crate::chain::{free, pages_of, read_members, write_list};
+use crate::chain::{ListWriter, Member, free, pages_of};
 use crate::cut::{Cut, Frame, Pool, first_centres};
 use crate::directory::Directory;
 use crate::insert::SLOTS_BEFORE_SPLIT;
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::retiring::Retiring;
 use crate::shape::Shape;
-use crate::store::{Change, ListLock, MOST_PAGES, PageStore};
-use crate::vectors::{Vectors, encode_again};
+use crate::store::{Change, MOST_PAGES, PageStore};
+use crate::vectors::{RowVectors, Vectors};
 
 /// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
 /// reuses what its own splits left.
@@ -62,7 +65,8 @@ fn replace<S: PageStore>(
     recycle(store, directory, RECYCLED_A_SPLIT)?;
     let newer = directory.refreshed(store)?;
     let directory = newer.as_ref().unwrap_or(directory);
-    let _list_lock = store.lock_list(list, ListLock::Exclusive)?;
+    let mut retiring = Retiring::new(store, directory);
+    retiring.lock(list)?;
     let Some(old) = directory.entries.get(list as usize).copied() else { return Ok(false) };
     if old.state != State::Live || list < FIRST_LIST {
         return Ok(false);
@@ -70,48 +74,16 @@ fn replace<S: PageStore>(
     if parts == 2 && directory.live_lists().len() >= MOST_LISTS {
         return Ok(false);
     }
-    let members = read_members(store, directory, list, old.head)?;
-    let shape = &directory.encoder.shape;
+    let members = retiring.read_last()?;
     let due = SLOTS_BEFORE_SPLIT << old.patience.min(16);
     if parts == 2 && members.len() < due / 2 {
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
     }
-    let (mut retired, mut neighbour_locks) = (vec![list], Vec::new());
-    let cut = if parts == 1 {
-        Some(Cut::whole(members, old))
-    } else {
-        let mut pool = Pool::default();
-        pool.add(store, directory, members, vectors)?;
-        match first_centres(store, &pool, list)? {
-            None => None,
-            Some(halves) => {
-                let mut others = Vec::new();
-                for (neighbour, centre) in neighbours(directory, list) {
-                    if pool.is_large(shape.dimensions) {
-                        break;
-                    }
-                    // Who holds the directory's lock alone takes those of several lists.
-                    neighbour_locks.push(store.lock_list(neighbour, ListLock::Exclusive)?);
-                    let head = directory.entries[neighbour as usize].head;
-                    let members = read_members(store, directory, neighbour, head)?;
-                    pool.add(store, directory, members, vectors)?;
-                    others.push(centre);
-                    retired.push(neighbour);
-                }
-                let centres = [&halves[..], &others].concat().concat();
-                let cut = if others.is_empty() { None } else { pool.sides(store, centres)? };
-                let sides = match cut {
-                    Some(sides) => sides,
-                    None => {
-                        retired.truncate(1);
-                        pool.leave_own();
-                        pool.own_sides(store, &halves)?
-                    }
-                };
-                Some(pool.cut(sides, shape.dimensions)?)
-            }
-        }
+    let mut known = RowVectors::new(store, directory, vectors);
+    let cut = match parts {
+        1 => Some(Cut::whole(members, old)),
+        _ => cut(store, directory, members, &mut retiring, &mut known)?,
     };
     let Some(cut) = cut else {
         let mut change = store.change()?;
@@ -127,29 +99,26 @@ fn replace<S: PageStore>(
     let Some(mut meta) = with_room(store, &directory.meta, cut.parts.len())? else {
         return Ok(false);
     };
+    let mut writers = Vec::new();
     let mut entries = Vec::new();
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
-        let (frame, kept) = match frame {
-            Frame::Kept(block, place) => (directory.frame(store, list)?, Some((block, place))),
-            Frame::New(frame) => (frame, None),
-        };
-        let mut members = Vec::new();
-        mrl_memory::reserve(&mut members, part.len())?;
-        for (mut member, vector) in part {
-            store.check_interrupts()?;
-            if let Some(vector) = vector {
-                encode_again(&directory.encoder, &mut member, &vector, (id, &frame));
+        let (frame, (frame_block, frame_place)) = match frame {
+            Frame::Kept(block, place) => (directory.frame(store, list)?, (block, place)),
+            Frame::New(frame) => {
+                let written = write_frame(store, &mut meta, &directory.encoder.shape, &frame)?;
+                (frame, written)
             }
-            members.push(member);
-        }
-        let head = write_list(store, directory, id, &frame, members)?;
-        let (frame_block, frame_place) = match kept {
-            Some(kept) => kept,
-            None => write_frame(store, &mut meta, shape, &frame)?,
         };
+        let mut writer = ListWriter::new(store, directory, id, frame)?;
+        for (member, vector) in part {
+            store.check_interrupts()?;
+            add(&mut writer, member, vector)?;
+        }
+        writer.form_blocks(false)?;
+        writers.push(writer);
         entries.push(Entry {
-            head,
+            head: NONE,
             frame_block,
             frame_place,
             state: State::Live,
@@ -157,8 +126,104 @@ fn replace<S: PageStore>(
             retired: 0,
         });
     }
-    make_live(store, meta, &directory.entries, &retired, &entries)?;
+    add_what_came(store, directory, &mut retiring, &mut known, &mut writers)?;
+    for (entry, writer) in entries.iter_mut().zip(writers) {
+        entry.head = writer.finish()?;
+    }
+    make_live(store, meta, &directory.entries, retiring.lists(), &entries)?;
     Ok(true)
+}
+
+/// Cuts the rows of the list that is retiring into two parts, or together with those of some near it, which then
+/// retire too, into one more than they were; nothing where its rows are all alike.
+fn cut<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    members: Vec<Member>,
+    retiring: &mut Retiring<S>,
+    known: &mut RowVectors<S>,
+) -> Result<Option<Cut>, S::Error> {
+    let (encoder, list) = (&directory.encoder, retiring.lists()[0]);
+    let dimensions = encoder.shape.dimensions;
+    let mut pool = Pool::default();
+    pool.add(store, encoder, members, known)?;
+    let Some(halves) = first_centres(store, &pool, list)? else { return Ok(None) };
+    let mut centres = halves.concat();
+    for (neighbour, centre) in neighbours(directory, list) {
+        if pool.is_large(dimensions) {
+            break;
+        }
+        retiring.lock(neighbour)?;
+        pool.add(store, encoder, retiring.read_last()?, known)?;
+        centres.extend(centre);
+    }
+    let together = match retiring.lists().len() {
+        1 => None,
+        _ => pool.sides(store, centres)?,
+    };
+    let sides = match together {
+        Some(sides) => sides,
+        None => {
+            retiring.leave_others();
+            pool.leave_own();
+            pool.own_sides(store, &halves)?
+        }
+    };
+    Ok(Some(pool.cut(sides, dimensions)?))
+}
+
+/// Adds a row to a list that is being written, encoded anew where its vector is known.
+fn add<S: PageStore>(
+    writer: &mut ListWriter<S>,
+    mut member: Member,
+    vector: Option<Vec<f16>>,
+) -> Result<(), S::Error> {
+    if let Some(vector) = vector {
+        writer.encode_again(&mut member, &vector);
+    }
+    writer.add(member)
+}
+
+/// Adds what has come into the retiring lists while their rows were cut and written, until nothing more can come.
+fn add_what_came<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    retiring: &mut Retiring<S>,
+    known: &mut RowVectors<S>,
+    writers: &mut [ListWriter<S>],
+) -> Result<(), S::Error> {
+    /// How many rows may still be to be fetched when nobody may insert any more, and after how many turns it is
+    /// no longer asked how many there are.
+    const FEW: usize = 64;
+    const MOST_TURNS: usize = 4;
+    let encoder = &directory.encoder;
+    let centres: Vec<_> = writers.iter().map(|writer| encoder.coarse(writer.frame())).collect();
+    let (mut turns, mut is_closed) = (0, false);
+    loop {
+        let members = retiring.read_again()?;
+        let count = members.len();
+        for member in members {
+            store.check_interrupts()?;
+            let exact = known.exact(&member)?;
+            let coarse = match &exact {
+                Some(vector) => encoder.coarse(vector),
+                None => encoder.coarse(&known.guess(&member)?),
+            };
+            let distances = centres.iter().map(|centre| kernels::squared_l2(centre, &coarse));
+            let nearest = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1));
+            if let Some(writer) = nearest.and_then(|(place, _)| writers.get_mut(place)) {
+                add(writer, member, exact)?;
+            }
+        }
+        if is_closed {
+            return Ok(());
+        }
+        turns += 1;
+        if count <= FEW || turns >= MOST_TURNS {
+            retiring.close()?;
+            is_closed = true;
+        }
+    }
 }
 
 /// Of the live lists near a list those that were cut the longest ago, as far as they can be retired with it, and their

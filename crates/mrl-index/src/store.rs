@@ -47,8 +47,10 @@ pub const MOST_PAGES: usize = 4;
 /// Who else may work on a list meanwhile. Scans always may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListLock {
-    /// Others that insert.
+    /// Others that insert, and one who is about to replace the list.
     Shared,
+    /// Others that insert. Who has this one may take the exclusive one besides: he waits for those that insert.
+    Replacing,
     /// Nobody.
     Exclusive,
 }

@@ -7,39 +7,67 @@
 use half::f16;
 
 use crate::chain::Member;
-use crate::encode::Encoder;
+use crate::directory::Directory;
+use crate::encode::narrowed;
 use crate::group::Tid;
+use crate::meta;
 use crate::page::ListId;
+use crate::store::PageStore;
 
 /// Who may know the vector that a TID leads to. It may be any, and of any dimension; nothing where it is not at
 /// hand: nobody waits for it.
 pub type Vectors<'a, E> = dyn FnMut(Tid) -> Result<Option<Vec<f16>>, E> + 'a;
 
-/// The vector that a row was encoded from, against this frame, where it is at hand.
-pub(crate) fn vector_of<E>(
-    vectors: &mut Vectors<E>,
-    encoder: &Encoder,
-    member: &Member,
-    frame: &[f16],
-) -> Result<Option<Vec<f16>>, E> {
-    for tid in &member.tids {
-        if let Some(vector) = vectors(*tid)?
-            && vector.len() == encoder.shape.dimensions
-            && encoder.is_of(&member.row.record, &vector, frame)
-        {
-            return Ok(Some(vector));
-        }
-    }
-    Ok(None)
+/// The vectors of an index's rows, as far as they are known.
+pub(crate) struct RowVectors<'a, 'v, S: PageStore> {
+    store: &'a S,
+    directory: &'a Directory,
+    at_hand: &'a mut Vectors<'v, S::Error>,
+    frames: Vec<(ListId, Vec<f16>)>,
 }
 
-/// Encodes a row anew, against the frame of the list that it comes into.
-pub(crate) fn encode_again(
-    encoder: &Encoder,
-    member: &mut Member,
-    vector: &[f16],
-    (list, frame): (ListId, &[f16]),
-) {
-    member.row = encoder.row(vector, frame);
-    member.frame = list;
+impl<'a, 'v, S: PageStore> RowVectors<'a, 'v, S> {
+    pub fn new(
+        store: &'a S,
+        directory: &'a Directory,
+        at_hand: &'a mut Vectors<'v, S::Error>,
+    ) -> Self {
+        Self { store, directory, at_hand, frames: Vec::new() }
+    }
+
+    /// The vector that a row was encoded from: its copy, or where it is at hand.
+    pub fn exact(&mut self, member: &Member) -> Result<Option<Vec<f16>>, S::Error> {
+        if let Some(copy) = &member.row.copy {
+            return Ok(Some(meta::halfs(copy)));
+        }
+        let encoder = &self.directory.encoder;
+        for tid in &member.tids {
+            if let Some(vector) = (self.at_hand)(*tid)?
+                && vector.len() == encoder.shape.dimensions
+                && encoder.is_of(&member.row.record, &vector, self.frame_of(member)?)
+            {
+                return Ok(Some(vector));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a row's code says about its vector.
+    pub fn guess(&mut self, member: &Member) -> Result<Vec<f16>, S::Error> {
+        let encoder = &self.directory.encoder;
+        Ok(narrowed(&encoder.decode(&member.row.record, self.frame_of(member)?)))
+    }
+
+    fn frame_of(&mut self, member: &Member) -> Result<&[f16], S::Error> {
+        let known = self.frames.iter().position(|(list, _)| *list == member.frame);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let frame = self.directory.frame(self.store, member.frame)?;
+                mrl_memory::push(&mut self.frames, (member.frame, frame))?;
+                self.frames.len() - 1
+            }
+        };
+        Ok(&self.frames[place].1)
+    }
 }

@@ -17,7 +17,7 @@ use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
 use mrl_index::scan::Steering;
 use mrl_index::split::split;
-use mrl_index::store::PageStore;
+use mrl_index::store::{ListLock, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
 use mrl_memory::push;
 
@@ -37,13 +37,17 @@ impl Pair {
         Self { store, directory, model: BTreeMap::new(), next: 1 }
     }
 
+    fn refresh(&mut self) {
+        if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
+            self.directory = Rc::new(newer);
+        }
+    }
+
     fn insert(&mut self, vector: Option<Vec<f16>>, unchanged: bool) -> Tid {
         let tid = self.next;
         self.next += if self.next & 0xffff == 50 { 0x10000 - 49 } else { 1 };
         loop {
-            if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
-                self.directory = Rc::new(newer);
-            }
+            self.refresh();
             if let Some(list) = list_without_distances(&self.directory, vector.as_deref()) {
                 insert_reference(&self.store, &self.directory, list, tid).unwrap();
                 break;
@@ -86,9 +90,7 @@ impl Pair {
         );
         found.sort_unstable();
         assert_eq!(found, self.model.keys().copied().collect::<Vec<_>>());
-        if let Some(newer) = self.directory.refreshed(&self.store).unwrap() {
-            self.directory = Rc::new(newer);
-        }
+        self.refresh();
         let query = vec![f16::ONE; self.directory.meta.dimensions];
         let (found, _) = first(
             &self.store,
@@ -223,7 +225,7 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
         let (mut own, mut all) = (0, 0);
         for list in directory.live_lists() {
             let head = directory.entries[*list as usize].head;
-            for member in read_members(&store, &directory, *list, head).unwrap() {
+            for member in read_members(&store, &directory, *list, head, &|_| true).unwrap() {
                 let frame = directory.frame(&store, member.frame).unwrap();
                 let expected = directory.encoder.row(&rows[&member.tids[0]], &frame);
                 assert_eq!(member.row, expected, "a code of another vector");
@@ -238,6 +240,53 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
             "{share} are encoded against their lists' own centres"
         );
     }
+}
+
+/// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.
+#[test]
+fn rows_come_while_a_split_works() {
+    let mut pair = Pair::new(&plan(64, Metric::InnerProduct, false));
+    let mut fresh = clustered(40_000, 64, true, 8).into_iter();
+    for vector in fresh.by_ref().take(12_000) {
+        pair.insert(Some(vector), false);
+    }
+    let (mut came, mut splits) = (0, 0);
+    while splits < 6 {
+        pair.refresh();
+        let Pair { store, directory, model, next } = &mut pair;
+        let mut add = |vector: Vec<f16>, unchanged| {
+            let tid = *next;
+            *next += 0x10000;
+            let inserted = insert(store, directory, tid, &vector, unchanged).unwrap();
+            assert_ne!(inserted, Inserted::Stale);
+            (inserted, tid, vector)
+        };
+        let (inserted, tid, vector) = add(fresh.next().unwrap(), false);
+        model.insert(tid, vector);
+        let Inserted::Full(list) = inserted else { continue };
+        store.tick();
+        let (mut asked, mut more) = (0, BTreeMap::new());
+        let mut vectors = |of: Tid| {
+            asked += 1;
+            let may_insert = store.try_lock_list(list, ListLock::Shared).unwrap().is_some();
+            assert!(may_insert || asked > 1200, "the list is shut");
+            // So many that some still come while the first of them are fetched.
+            if asked % 10 == 0 && more.len() < 1200 {
+                let (_, tid, vector) = match model.get(&of) {
+                    Some(vector) if asked % 20 == 0 => add(vector.clone(), true),
+                    _ => add(fresh.next().unwrap(), false),
+                };
+                more.insert(tid, vector);
+            }
+            let vector = model.get(&of).or(more.get(&of));
+            Ok(vector.filter(|_| of >> 16 & 3 != 0).cloned())
+        };
+        splits += usize::from(split(store, directory, list, &mut vectors).unwrap());
+        came += more.len();
+        model.append(&mut more);
+        pair.verify();
+    }
+    assert!(came > 2000, "only {came} rows came while splits worked");
 }
 
 /// A row does not wait for the nearest list while another holds that; an update finds it where it is.
@@ -268,7 +317,8 @@ fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
         let updated = pair.insert(Some(vector.clone()), true);
         let has = |list, tid| {
             let head = pair.directory.entries[list as usize].head;
-            let members = read_members(&pair.store, &pair.directory, list, head).unwrap();
+            let members =
+                read_members(&pair.store, &pair.directory, list, head, &|_| true).unwrap();
             members.into_iter().any(|member| member.tids.contains(&tid))
         };
         assert!(has(expected, tid), "with {held:?} held");
