@@ -1,10 +1,14 @@
 //! How the rows of one list, or of several together, are cut into the parts that become lists: by k-means on what
 //! their codes say about the vectors.
 
+use std::cmp::Reverse;
+use std::ops::Range;
+
 use half::f16;
 use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
+use crate::build::ROWS_A_LIST;
 use crate::chain::Member;
 use crate::encode::{Encoder, narrowed};
 use crate::insert::SLOTS_BEFORE_SPLIT;
@@ -18,6 +22,9 @@ use crate::workers::Workers;
 /// The smaller part of a split has at least this share of the rows; else the cut goes through the median. Of a cut of
 /// several lists a part has at least this share of what it would have if all were equal.
 const LEAST_SHARE: f64 = 0.2;
+/// A cut of several lists makes one more of them than they were, and as many more as it takes for a part to have so
+/// many rows at most in the mean.
+const ROWS_OF_A_PART: usize = ROWS_A_LIST * 7 / 8;
 /// Components of rows that are cut at once.
 const MOST_COMPONENTS: usize = 8 << 20;
 /// A part of a cut of several lists has at most so many times the rows that it would have if all were equal: larger
@@ -62,8 +69,8 @@ pub(crate) struct Pool {
     /// What lists are chosen by, `width` components of each.
     coarse: Vec<f16>,
     width: usize,
-    /// How many of them are of the list that is split: the first ones.
-    own: usize,
+    /// Where the rows of each list end; the first is the one that is split.
+    ends: Vec<usize>,
 }
 
 impl Pool {
@@ -89,9 +96,6 @@ impl Pool {
         mrl_memory::reserve(&mut self.vectors, members.len())?;
         mrl_memory::reserve(&mut self.is_exact, members.len())?;
         mrl_memory::reserve(&mut self.coarse, members.len() * self.width)?;
-        if self.members.is_empty() {
-            self.own = members.len();
-        }
         for (member, exact) in members.into_iter().zip(exact) {
             store.check_interrupts()?;
             self.is_exact.push(exact.is_some());
@@ -103,7 +107,24 @@ impl Pool {
             self.vectors.push(vector);
             self.members.push(member);
         }
+        self.ends.push(self.members.len());
         Ok(())
+    }
+
+    /// The rows of one of the lists.
+    fn rows_of(&self, list: usize) -> Range<usize> {
+        let start = list.checked_sub(1).and_then(|former| self.ends.get(former));
+        start.copied().unwrap_or(0)..self.ends.get(list).copied().unwrap_or(self.members.len())
+    }
+
+    /// Which of the lists beside the first are to be halved too, the largest first, for the parts to have room: where
+    /// lists that are due to be split lie side by side, parts of as many rows each would be as full.
+    pub fn halved_too(&self) -> Vec<usize> {
+        let (lists, parts) = (self.ends.len(), self.members.len().div_ceil(ROWS_OF_A_PART));
+        let mut others: Vec<usize> = (1..lists).collect();
+        others.sort_by_key(|list| Reverse(self.rows_of(*list).len()));
+        others.truncate(parts.saturating_sub(1 + lists));
+        others
     }
 
     /// What lists are chosen by, of all rows.
@@ -111,11 +132,16 @@ impl Pool {
         Rows::new(&self.coarse, self.width)
     }
 
-    /// What of a row's vector decides on the list, of those rows whose vectors are at hand if there are any.
-    fn surest(&self) -> Result<Vec<&[f16]>, OutOfMemory> {
-        let known = self.coarse().iter().zip(&self.is_exact).filter(|(_, is_exact)| **is_exact);
-        let known = mrl_memory::collect(known.map(|(coarse, _)| coarse))?;
-        if known.is_empty() { mrl_memory::collect(self.coarse().iter()) } else { Ok(known) }
+    /// What of a row's vector decides on the list, of those of some rows whose vectors are at hand if there are any.
+    fn surest(&self, rows: Range<usize>) -> Result<Vec<&[f16]>, OutOfMemory> {
+        let coarse = self.coarse();
+        let known = rows.clone().filter(|row| self.is_exact[*row]);
+        let known = mrl_memory::collect(known.map(|row| coarse.row(row)))?;
+        if known.is_empty() {
+            mrl_memory::collect(rows.map(|row| coarse.row(row)))
+        } else {
+            Ok(known)
+        }
     }
 
     pub fn is_large(&self, dimensions: usize) -> bool {
@@ -123,10 +149,12 @@ impl Pool {
     }
 
     pub fn leave_own(&mut self) {
-        self.members.truncate(self.own);
-        self.vectors.truncate(self.own);
-        self.is_exact.truncate(self.own);
-        self.coarse.truncate(self.own * self.width);
+        let own = self.rows_of(0).end;
+        self.ends.truncate(1);
+        self.members.truncate(own);
+        self.vectors.truncate(own);
+        self.is_exact.truncate(own);
+        self.coarse.truncate(own * self.width);
     }
 
     /// Centres that have moved to the means of the rows that are nearest to them, some rounds long.
@@ -220,20 +248,22 @@ impl Pool {
     }
 }
 
-/// The means of the two halves of a list between its most distant rows; nothing where its rows are all alike.
+/// The means of the two halves of one of the pool's lists between its most distant rows; nothing where its rows are all
+/// alike.
 pub(crate) fn first_centres<S: PageStore>(
     store: &S,
     pool: &Pool,
-    list: ListId,
+    list: usize,
+    draw: ListId,
 ) -> Result<Option<[Vec<f16>; 2]>, S::Error> {
     store.check_interrupts()?;
-    let coarse = &pool.surest()?;
+    let coarse = &pool.surest(pool.rows_of(list))?;
     // The row farthest from one of the rows, and the row farthest from that.
     let farthest = |from: &[f16]| -> usize {
         let distances = coarse.iter().map(|row| kernels::squared_l2(row, from)).enumerate();
         distances.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(row, _)| row)
     };
-    let Some(start) = coarse.get(list as usize % coarse.len().max(1)) else { return Ok(None) };
+    let Some(start) = coarse.get(draw as usize % coarse.len().max(1)) else { return Ok(None) };
     let one = farthest(start);
     let two = farthest(coarse[one]);
     // Codes of equal vectors are equal, so nothing but rounding lies between them.

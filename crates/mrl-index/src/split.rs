@@ -1,6 +1,7 @@
 //! A list that has grown too long becomes two; one that has lost most of its rows is written anew.
 //!
-//! With a list that is split those next to it are cut anew, and become one more together: a row went to the list
+//! With a list that is split those next to it are cut anew, and become one more together, or several more where many
+//! of them are full: a row went to the list
 //! that was the nearest when it came, and where many lists have been split since, that is another. Others go on
 //! inserting into all of them until the new lists are written (module `retiring`).
 //!
@@ -71,7 +72,7 @@ fn replace<S: PageStore>(
     if old.state != State::Live || list < FIRST_LIST {
         return Ok(false);
     }
-    if parts == 2 && directory.live_lists().len() >= MOST_LISTS {
+    if parts == 2 && directory.live_lists().len() + 1 + NEIGHBOURS > MOST_LISTS {
         return Ok(false);
     }
     let members = retiring.read_last()?;
@@ -135,7 +136,7 @@ fn replace<S: PageStore>(
 }
 
 /// Cuts the rows of the list that is retiring into two parts, or together with those of some near it, which then
-/// retire too, into one more than they were; nothing where its rows are all alike.
+/// retire too, into more than they were; nothing where its rows are all alike.
 fn cut<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -147,16 +148,22 @@ fn cut<S: PageStore>(
     let dimensions = encoder.shape.dimensions;
     let mut pool = Pool::default();
     pool.add(store, encoder, members, known)?;
-    let Some(halves) = first_centres(store, &pool, list)? else { return Ok(None) };
-    let mut centres = halves.concat();
+    let Some(halves) = first_centres(store, &pool, 0, list)? else { return Ok(None) };
+    let mut others = Vec::new();
     for (neighbour, centre) in neighbours(directory, list) {
         if pool.is_large(dimensions) {
             break;
         }
         retiring.lock(neighbour)?;
         pool.add(store, encoder, retiring.read_last()?, known)?;
-        centres.extend(centre);
+        others.push(centre);
     }
+    for other in pool.halved_too() {
+        if let Some(halves) = first_centres(store, &pool, other, list)? {
+            others[other - 1] = halves.concat();
+        }
+    }
+    let centres = [&halves[..], &others].concat().concat();
     let together = match retiring.lists().len() {
         1 => None,
         _ => pool.sides(store, centres)?,
@@ -263,7 +270,8 @@ fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
 
 /// Whether the entries of lists that are retired, and of those that take their places, can be written in one change.
 fn meta_fits(meta: &Meta, retired: &[ListId]) -> bool {
-    let new = (0..=retired.len() as ListId).map(|i| meta.next_list + i);
+    // Each is halved at most.
+    let new = (0..2 * retired.len() as ListId).map(|i| meta.next_list + i);
     let mut pages: Vec<_> =
         retired.iter().copied().chain(new).map(|list| list as usize / ENTRIES_ON_PAGE).collect();
     pages.sort_unstable();

@@ -289,6 +289,27 @@ fn rows_come_while_a_split_works() {
     assert!(came > 2000, "only {came} rows came while splits worked");
 }
 
+/// Where lists that are nearly full lie side by side one split makes room in all of them.
+#[test]
+fn a_split_makes_as_many_lists_as_its_rows_need() {
+    let vectors = clustered(12_000, 64, true, 3);
+    let mut rows = numbered(vectors);
+    let mut more = rows.split_off(&(120 << 16));
+    let (store, directory) = built(&rows, &plan(64, Metric::InnerProduct, false), 3);
+    assert_eq!(directory.live_lists().len(), 3);
+    while let Some((tid, vector)) = more.pop_first() {
+        let inserted = insert(&store, &directory, tid, &vector, false).unwrap();
+        rows.insert(tid, vector);
+        if let Inserted::Full(list) = inserted {
+            let mut vectors = |tid: Tid| Ok(rows.get(&tid).cloned());
+            assert!(split(&store, &directory, list, &mut vectors).unwrap());
+            break;
+        }
+    }
+    let lists = info(&store).unwrap().lists as usize;
+    assert!(rows.len() > 6000 && rows.len() <= 1400 * lists, "{} rows, {lists} lists", rows.len());
+}
+
 /// A row does not wait for the nearest list while another holds that; an update finds it where it is.
 #[test]
 fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
