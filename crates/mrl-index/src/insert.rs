@@ -19,7 +19,7 @@ use crate::store::{Change, ListLock, PageStore};
 use crate::summary::{self, Offset};
 
 /// Slots of a list that is due to be split.
-pub const SLOTS_BEFORE_SPLIT: usize = 2304;
+pub const SLOTS_BEFORE_SPLIT: usize = 2048;
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 8;
 
