@@ -24,7 +24,7 @@ use crate::workers::Workers;
 const LEAST_SHARE: f64 = 0.2;
 /// A cut of several lists makes one more of them than they were, and as many more as it takes for a part to have so
 /// many rows at most in the mean.
-const ROWS_OF_A_PART: usize = ROWS_A_LIST * 13 / 16;
+const ROWS_OF_A_PART: usize = ROWS_A_LIST * 7 / 8;
 /// Components of rows that are cut at once.
 const MOST_COMPONENTS: usize = 8 << 20;
 /// A part of a cut of several lists has at most so many times the rows that it would have if all were equal: larger

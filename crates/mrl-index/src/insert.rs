@@ -19,9 +19,9 @@ use crate::store::{Change, ListLock, PageStore};
 use crate::summary::{self, Offset};
 
 /// Slots of a list that is due to be split.
-pub const SLOTS_BEFORE_SPLIT: usize = 2048;
+pub const SLOTS_BEFORE_SPLIT: usize = 2176;
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
-const OPEN_BLOCKS: usize = 8;
+const OPEN_BLOCKS: usize = 7;
 
 /// What an insert found.
 #[derive(Debug, PartialEq, Eq)]

@@ -363,7 +363,7 @@ impl Scan {
             () => (self.scored as f64 * growth.rows) as usize,
         };
         let thoroughness = match self.steering.probes {
-            Probes::Auto => 1.0,
+            Probes::Auto => tuning::default_thoroughness(is_short),
             _ => tuning::thoroughness(lists.min(all), all, is_short),
         };
         // In later rounds what comes near to the best rows has gone on before.

@@ -4,7 +4,8 @@
 use crate::build::ROWS_A_LIST;
 use crate::layers::LEADING;
 
-/// About how many lists, of those that a build makes, the first round looks into where there are so many.
+/// About how many lists, of those that a build makes, a first round looks into that the funnel is tuned for, where there
+/// are so many.
 fn lists_seen(lists: usize, is_short: bool) -> f64 {
     // Of more lists each is smaller in extent, and lies nearer to what it is near to; but more of them are near.
     let seen = 12.0 + 1.5 * (lists as f64).sqrt();
@@ -13,9 +14,16 @@ fn lists_seen(lists: usize, is_short: bool) -> f64 {
     if is_short { 2.5 * seen } else { seen }
 }
 
-/// Rows whose blocks' summaries the first round scores where there are so many lists.
+/// How many times that by default. A grown index loses less of a fresh one's recall the more lists are looked into, and so
+/// does a scan with a filter of that of one without.
+pub(crate) fn default_thoroughness(is_short: bool) -> f64 {
+    if is_short { 1.0 } else { 4.0 / 3.0 }
+}
+
+/// Rows whose blocks' summaries the first round scores by default where there are so many lists.
 pub(crate) fn rows_seen(lists: usize, is_short: bool) -> usize {
-    (lists_seen(lists, is_short) * ROWS_A_LIST as f64) as usize
+    let lists = lists_seen(lists, is_short) * default_thoroughness(is_short);
+    (lists * ROWS_A_LIST as f64) as usize
 }
 
 /// How many times a funnel's margin is taken where someone asks for `probes` lists of so many: who asks for more wants
