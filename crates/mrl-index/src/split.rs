@@ -30,8 +30,8 @@ use crate::vectors::{RowVectors, Vectors};
 /// reuses what its own splits left.
 const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
 /// Lists that are cut anew with one that is split, and of how many that are near it they are chosen.
-const NEIGHBOURS: usize = 5;
-const NEAR: usize = 3 * NEIGHBOURS;
+const NEIGHBOURS: usize = 6;
+const NEAR: usize = 2 * NEIGHBOURS;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do or another one adds lists at this moment.
