@@ -153,10 +153,6 @@ impl Reranker for HeapReranker {
     }
 
     fn expect_place(&mut self, tid: Tid) {
-        self.expect_returned(tid);
-    }
-
-    fn expect_returned(&mut self, tid: Tid) {
         if let Rows::Heap(heap) = &self.rows {
             heap.expect_pointer((tid >> 16) as u32, tid as u16);
         }

@@ -97,7 +97,7 @@ pub struct Counters {
 /// Who knows exact distances.
 pub trait Reranker {
     type Error;
-    /// Tells that a row may be asked for before long: where it lies can be found out ahead. A hint, of any TID.
+    /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any TID.
     fn expect_place(&mut self, _tid: Tid) {}
     /// Of how many rows it is to be told at once. Of more the processor asks its memory at once, and those whose turn it
     /// is wait in line behind others; storage takes more.
@@ -106,8 +106,6 @@ pub trait Reranker {
     }
     /// Tells that some rows will soon be asked for. A hint, of any TIDs.
     fn expect(&mut self, _tids: impl Iterator<Item = Tid>) {}
-    /// Tells which row, whose distance is known, will most likely be returned next. A hint.
-    fn expect_returned(&mut self, _tid: Tid) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -243,7 +241,7 @@ impl Scan {
                 self.last = best.distance();
                 self.returned += 1;
                 if let Some(next) = self.exact.peek() {
-                    reranker.expect_returned(next.tid());
+                    reranker.expect_place(next.tid());
                 }
                 return Ok(Some(best.tid()));
             }
