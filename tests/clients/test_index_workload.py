@@ -1,4 +1,4 @@
-"""The index under autovacuum, under inserts that wait for splits, and on a standby that answers while it replays."""
+"""The index under autovacuum, under inserts beside splits, and on a standby that answers while it replays."""
 
 import shutil
 import threading
