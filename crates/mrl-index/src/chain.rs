@@ -16,7 +16,7 @@ use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore, Steps};
 use crate::summary::{self, Offset};
 
-/// A row of a list, with all its TIDs.
+/// A row of a list, with those of its TIDs that were wanted.
 pub struct Member {
     pub row: Row,
     pub frame: ListId,

@@ -22,8 +22,8 @@ use crate::workers::Workers;
 /// The smaller part of a split has at least this share of the rows; else the cut goes through the median. Of a cut of
 /// several lists a part has at least this share of what it would have if all were equal.
 const LEAST_SHARE: f64 = 0.2;
-/// A cut of several lists makes one more of them than they were, and as many more as it takes for a part to have so
-/// many rows at most in the mean.
+/// A cut of several lists makes one more of them than they were, and more, twice as many at most, for a part to have so
+/// many rows in the mean.
 const ROWS_OF_A_PART: usize = ROWS_A_LIST * 7 / 8;
 /// Components of rows that are cut at once.
 const MOST_COMPONENTS: usize = 8 << 20;

@@ -40,11 +40,26 @@ impl Directory {
         let encoder = Encoder::new(&meta);
         let mut directory = Self::empty(meta, encoder);
         directory.fill(store, None)?;
-        Ok(directory)
+        // What changes lists changes the meta page with them: while it is as it was, the entries are of one moment.
+        Ok(directory.refreshed(store)?.unwrap_or(directory))
     }
 
     /// The same, or a newer copy where the index has changed since.
     pub fn refreshed<S: PageStore>(&self, store: &S) -> Result<Option<Self>, S::Error> {
+        let mut newest: Option<Self> = None;
+        loop {
+            store.check_interrupts()?;
+            let former = newest.as_ref().unwrap_or(self);
+            match former.read_newer(store)? {
+                Some(newer) => newest = Some(newer),
+                None => return Ok(newest),
+            }
+        }
+    }
+
+    /// A newer copy where the index has changed since. Of a change that comes while it reads it has a part: it is of one
+    /// moment if nothing has changed after it.
+    fn read_newer<S: PageStore>(&self, store: &S) -> Result<Option<Self>, S::Error> {
         let meta = Meta::read(&*store.read(META_BLOCK)?)?;
         if meta == self.meta {
             return Ok(None);
@@ -55,7 +70,9 @@ impl Directory {
             (build, seed, dimensions, coarse_dimensions, metric, copies)
         };
         if shape(&meta) != shape(&self.meta) {
-            return Self::read(store).map(Some);
+            let mut directory = Self::empty(meta.clone(), Encoder::new(&meta));
+            directory.fill(store, None)?;
+            return Ok(Some(directory));
         }
         let mut directory = Self::empty(meta, self.encoder.clone());
         directory.fill(store, Some(self))?;

@@ -1,7 +1,8 @@
 //! One row more.
 //!
-//! Whoever inserts holds the list's lock in common with others that insert: the list can't be split and
-//! vacuum can't work on it meanwhile. Where one of them has it already the next nearest list takes the row.
+//! Whoever inserts holds the list's lock in common with others that insert, and with a split that works on it: that can't
+//! retire the list meanwhile, and vacuum can't work on it. Where one of them keeps others from a list the next nearest
+//! takes the row.
 //! Within a list pages are locked head first, then group, then the group's other pages.
 
 use half::f16;
@@ -102,8 +103,8 @@ pub fn insert<S: PageStore>(
     Ok(if full { Inserted::Full(list) } else { Inserted::Done })
 }
 
-/// Locks a list for one row more: the nearest of some, or, while a split or vacuum has that, the next that none has. An
-/// update that leaves the vector as it was looks for the row in all of them.
+/// Locks a list for one row more: the nearest of some, or, while vacuum or the end of a split keeps others from that, the
+/// next. An update that leaves the vector as it was looks for the row in all of them.
 fn lock_for_row<'s, S: PageStore>(
     store: &'s S,
     directory: &Directory,

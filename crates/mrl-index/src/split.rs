@@ -26,7 +26,7 @@ use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore};
 use crate::vectors::{RowVectors, Vectors};
 
-/// Retired lists whose pages a split takes back first: as many as it makes, so that a growing index
+/// Retired lists whose pages a split takes back first: more than it retires, so that a growing index
 /// reuses what its own splits left.
 const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
 /// Lists that are cut anew with one that is split, and of how many that are near it they are chosen.
@@ -227,6 +227,9 @@ fn add_what_came<S: PageStore>(
         }
         turns += 1;
         if count <= FEW || turns >= MOST_TURNS {
+            for writer in writers.iter_mut() {
+                writer.form_blocks(false)?;
+            }
             retiring.close()?;
             is_closed = true;
         }
@@ -329,14 +332,15 @@ fn make_live<S: PageStore>(
     retired: &[ListId],
     entries: &[Entry],
 ) -> Result<(), S::Error> {
+    let mut change = store.change()?;
+    let meta_place = change.lock(META_BLOCK)?;
+    // Whoever reads the former meta page has done so by now, and began before the stamp.
     let stamp = store.stamp();
     let retire = |entry: Entry| Entry { state: State::Retired, retired: stamp, ..entry };
     let gone = retired.iter().map(|list| (*list, retire(former[*list as usize])));
     let first = meta.next_list;
     let new = entries.iter().enumerate().map(|(i, entry)| (first + i as ListId, *entry));
     let all: Vec<_> = gone.chain(new).collect();
-    let mut change = store.change()?;
-    let meta_place = change.lock(META_BLOCK)?;
     let mut places: Vec<(Block, usize)> = Vec::with_capacity(MOST_PAGES);
     for (id, entry) in all {
         let block = meta.directory_block(id).ok_or(damaged(META_BLOCK, "no such list"))?;

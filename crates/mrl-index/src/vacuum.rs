@@ -51,7 +51,7 @@ pub fn bulk_delete<S: PageStore>(
         if list >= meta.next_list {
             break;
         }
-        let _lock = store.lock_list(list, ListLock::Exclusive)?;
+        let _locks = lock_alone(store, list)?;
         let block = meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
         let entry = Entry::read(&*store.read(block)?, block, list)?;
         if entry.state == State::Live {
@@ -61,6 +61,12 @@ pub fn bulk_delete<S: PageStore>(
         list += 1;
     }
     Ok(deleted)
+}
+
+/// Keeps all others from a list. Those that insert would wait behind who waits for the exclusive lock: so first a split
+/// that works on the list is waited for, beside them.
+fn lock_alone<S: PageStore>(store: &S, list: ListId) -> Result<[S::Lock<'_>; 2], S::Error> {
+    Ok([store.lock_list(list, ListLock::Replacing)?, store.lock_list(list, ListLock::Exclusive)?])
 }
 
 /// The work on one list.
@@ -309,7 +315,7 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
             continue;
         }
         // An insert may have linked it since: ask again while nobody inserts.
-        let _list_lock = store.lock_list(list, ListLock::Exclusive)?;
+        let _list_locks = lock_alone(store, list)?;
         let entry = directory.entries.get(list as usize).filter(|entry| entry.state == State::Live);
         let is_linked = match entry {
             Some(entry) => chain::pages_of(store, shape, list, entry.head)?.contains(&block),
