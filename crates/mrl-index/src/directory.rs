@@ -37,9 +37,7 @@ impl Directory {
     /// Reads all of it.
     pub fn read<S: PageStore>(store: &S) -> Result<Self, S::Error> {
         let meta = Meta::read(&*store.read(META_BLOCK)?)?;
-        let encoder = Encoder::new(&meta);
-        let mut directory = Self::empty(meta, encoder);
-        directory.fill(store, None)?;
+        let directory = Self::of(store, meta)?;
         // What changes lists changes the meta page with them: while it is as it was, the entries are of one moment.
         Ok(directory.refreshed(store)?.unwrap_or(directory))
     }
@@ -70,13 +68,18 @@ impl Directory {
             (build, seed, dimensions, coarse_dimensions, metric, copies)
         };
         if shape(&meta) != shape(&self.meta) {
-            let mut directory = Self::empty(meta.clone(), Encoder::new(&meta));
-            directory.fill(store, None)?;
-            return Ok(Some(directory));
+            return Self::of(store, meta).map(Some);
         }
         let mut directory = Self::empty(meta, self.encoder.clone());
         directory.fill(store, Some(self))?;
         Ok(Some(directory))
+    }
+
+    fn of<S: PageStore>(store: &S, meta: Meta) -> Result<Self, S::Error> {
+        let encoder = Encoder::new(&meta);
+        let mut directory = Self::empty(meta, encoder);
+        directory.fill(store, None)?;
+        Ok(directory)
     }
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {

@@ -15,6 +15,15 @@ pub struct MemoryStore {
     now: Cell<u64>,
     held: RefCell<Vec<ListId>>,
     locks: RefCell<Vec<(ListId, ListLock)>>,
+    interruption: Cell<Option<Interruption>>,
+}
+
+/// What another does when a page has been read, the next so many times.
+#[derive(Debug, Clone, Copy)]
+struct Interruption {
+    block: Block,
+    times: usize,
+    deed: fn(&MemoryStore),
 }
 
 /// A list's lock.
@@ -56,6 +65,11 @@ impl MemoryStore {
         *self.held.borrow_mut() = lists.to_vec();
     }
 
+    /// The next so many times that a page has been read another does something.
+    pub fn interrupt(&self, block: Block, times: usize, deed: fn(&MemoryStore)) {
+        self.interruption.set(Some(Interruption { block, times, deed }));
+    }
+
     /// Changes a byte behind everybody's back.
     pub fn damage(&self, block: Block, offset: usize, xor: u8) {
         Rc::make_mut(&mut self.pages.borrow_mut()[block as usize])[offset] ^= xor;
@@ -93,7 +107,16 @@ impl PageStore for MemoryStore {
     type Lock<'a> = Option<MemoryLock<'a>>;
 
     fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
-        self.page(block)
+        let page = self.page(block);
+        // What the other reads itself is not interrupted.
+        if let Some(mut interruption) = self.interruption.take() {
+            if interruption.block == block && interruption.times > 0 {
+                (interruption.deed)(self);
+                interruption.times -= 1;
+            }
+            self.interruption.set(Some(interruption));
+        }
+        page
     }
 
     fn read_any(&self, block: Block) -> Result<Rc<Body>, Failure> {

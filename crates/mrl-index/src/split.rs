@@ -1,9 +1,8 @@
 //! A list that has grown too long becomes two; one that has lost most of its rows is written anew.
 //!
 //! With a list that is split those next to it are cut anew, and become one more together, or several more where many
-//! of them are full: a row went to the list
-//! that was the nearest when it came, and where many lists have been split since, that is another. Others go on
-//! inserting into all of them until the new lists are written (module `retiring`).
+//! of them are full: a row went to the list that was the nearest when it came, and where many lists have been split
+//! since, that is another. Others go on inserting into all of them until the new lists are written (module `retiring`).
 //!
 //! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come into;
 //! the others keep their codes, which name the frame that they were made against. The new lists are written
