@@ -101,12 +101,13 @@ impl Tables {
         }
     }
 
-    /// The layer of codes that begins at a place among a block's bytes, and has its rows' scales at another.
+    /// The layer of codes that begins at a place among a block's bytes, and has its rows' scales at another;
+    /// `squared_error` is the squared deviation of the error of a row whose scale is 1.
     ///
     /// Each table's term of a product is rounded to a byte's unit, so a product is off by
     /// [`Tables::rounding`] at most.
-    pub fn layer(&self, (codes_at, scales_at): (usize, usize)) -> CodeLayer {
-        let unit = CodeUnit { offset: self.offset, step: self.step };
+    pub fn layer(&self, (codes_at, scales_at): (usize, usize), squared_error: f32) -> CodeLayer {
+        let unit = CodeUnit { offset: self.offset, step: self.step, squared_error };
         CodeLayer::new(codes_at, scales_at, &self.bytes, unit)
     }
 
@@ -128,8 +129,9 @@ mod tests {
         let mut bytes: Vec<u8> = bytes.collect();
         let scales_at = bytes.len();
         bytes.extend([[0x80, 0x3f]; ROWS].as_flattened());
-        let mut scores = [0.0; ROWS];
-        mrl_kernels::score_codes(&bytes, &[tables.layer((0, scales_at))], &mut scores);
+        let (mut scores, mut squared_errors) = ([0.0; ROWS], [0.0; ROWS]);
+        let layers = [tables.layer((0, scales_at), 0.0)];
+        mrl_kernels::score_codes(&bytes, &layers, &mut scores, &mut squared_errors);
         scores
     }
 

@@ -243,8 +243,8 @@ impl Directory {
         let layers = layers.read_by(self.meta.coarse_dimensions);
         for records in codes.chunks_exact(LANES * form.bytes) {
             let records = Records::new(records, form);
-            let (mut some, mut inverse_lengths) = ([0.0; LANES], [1.0; LANES]);
-            query.score_rows(records, layers, &mut inverse_lengths, &mut some);
+            let (mut some, mut squared_errors) = ([0.0; LANES], [0.0; LANES]);
+            query.score_rows(records, layers, &mut some, &mut squared_errors);
             scores.extend(some);
         }
         scores.truncate(lists);

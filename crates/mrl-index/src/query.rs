@@ -5,7 +5,7 @@
 //! inner product less half the row's squared length.
 
 use half::f16;
-use mrl_kernels::{self as kernels, CodeLayer, CodeScales};
+use mrl_kernels::{self as kernels, CodeLayer};
 
 use crate::block::Tables;
 use crate::encode::{Encoder, widened};
@@ -40,8 +40,6 @@ pub struct Query {
     /// What it gives for rows' codes of each layer that it reads, and for those of their means.
     rows: Vec<CodeLayer>,
     means: Vec<CodeLayer>,
-    /// Of each: by what a row's squared scale is multiplied for the squared deviation of its error.
-    squared_errors: Vec<f32>,
     scale: Scale,
     length: f32,
     leading_share: f32,
@@ -53,6 +51,7 @@ impl Query {
         let rotated = encoder.codec.query(&widened(vector));
         let dimensions = encoder.shape.dimensions;
         let layers = &encoder.shape.layers;
+        // By what a row's squared scale is multiplied for the squared deviation of its error.
         let squared_error = |layer: usize| {
             let (piece, length) = rotated.piece(layer);
             (factors(1.0, layer, piece.len()).error * length).powi(2)
@@ -76,25 +75,26 @@ impl Query {
         let squared = kernels::squared_norm(vector);
         let (row, mean) = (&encoder.shape.row, &encoder.shape.summary);
         let two_bits = Tables::two_bits(&leading);
-        let (mut rows, mut means) = (vec![two_bits.layer(row.places(0))], Vec::new());
+        let (mut rows, mut means) =
+            (vec![two_bits.layer(row.places(0), squared_error(0))], Vec::new());
+        // Of means nobody asks for the error.
         means.push(match encoder.shape.bits_of_means(0) {
-            2 => two_bits.layer(mean.places(0)),
-            _ => Tables::one_bit(&leading).layer(mean.places(0)),
+            2 => two_bits.layer(mean.places(0), 0.0),
+            _ => Tables::one_bit(&leading).layer(mean.places(0), 0.0),
         });
         for layer in 1..=last {
             let piece = rotated.piece(layer).0;
             let tables = Tables::one_bit(piece);
-            rows.push(tables.layer(row.places(layer)));
+            rows.push(tables.layer(row.places(layer), squared_error(layer)));
             let of_means = encoder.shape.components_of_means(layer);
             let tables =
                 if of_means < piece.len() { Tables::one_bit(&piece[..of_means]) } else { tables };
-            means.push(tables.layer(mean.places(layer)));
+            means.push(tables.layer(mean.places(layer), 0.0));
         }
         Self {
             metric: encoder.metric,
             rows,
             means,
-            squared_errors: (0..=last).map(squared_error).collect(),
             scale,
             length: squared.sqrt(),
             leading_share: (leading_length.powi(2) / squared.max(f32::MIN_POSITIVE)).min(1.0),
@@ -147,32 +147,34 @@ impl Query {
     /// About the mean score of the rows of each of some blocks.
     pub fn score_means(&self, means: Records, base: f32, scores: &mut [f32; LANES]) {
         *scores = [base; LANES];
-        kernels::score_codes(means.bytes, &self.means, scores);
-        self.to_scores(means, &mut [1.0; LANES], scores);
+        let mut squared_errors = [0.0; LANES];
+        kernels::score_codes(means.bytes, &self.means, scores, &mut squared_errors);
+        self.to_scores(means, scores, &mut squared_errors);
     }
 
-    /// The scores of a block's rows by at most so many layers; `scores` has their frames' shares, and
-    /// `inverse_lengths` take those of the rows where the query [`divides`](Query::divides).
+    /// The scores of a block's rows by at most so many layers, and the squared deviations of their errors; `scores` has
+    /// the shares of their frames.
     #[inline]
     pub fn score_rows(
         &self,
         rows: Records,
         layers: usize,
-        inverse_lengths: &mut [f32; LANES],
         scores: &mut [f32; LANES],
+        squared_errors: &mut [f32; LANES],
     ) {
-        kernels::score_codes(rows.bytes, &self.rows[..layers.min(self.rows.len())], scores);
-        self.to_scores(rows, inverse_lengths, scores);
+        *squared_errors = [0.0; LANES];
+        let layers = &self.rows[..layers.min(self.rows.len())];
+        kernels::score_codes(rows.bytes, layers, scores, squared_errors);
+        self.to_scores(rows, scores, squared_errors);
     }
 
-    /// From inner products to scores. `inverse_lengths` take what they were multiplied by where the query
-    /// [`divides`](Query::divides): 0 where a row's prefix is all but zero.
+    /// From inner products to scores.
     #[inline]
     fn to_scores(
         &self,
         records: Records,
-        inverse_lengths: &mut [f32; LANES],
         scores: &mut [f32; LANES],
+        squared_errors: &mut [f32; LANES],
     ) {
         const WHOLE: [u8; LANES] = [u8::MAX; LANES];
         let between;
@@ -199,23 +201,7 @@ impl Query {
                 &between
             }
         };
-        kernels::divide_by_lengths(shares, records.terms(), UNKNOWN, scores, inverse_lengths);
-    }
-
-    /// The squared deviation of the error of a row's score, before it is divided by the row's length, by the scales
-    /// of the row's block, layer after layer.
-    #[inline]
-    pub fn squared_error(&self, scales: &[CodeScales], row: usize) -> f32 {
-        let of_layer = |(squared, scales): (&f32, &CodeScales)| {
-            let scale = wide(scales[row]);
-            squared * scale * scale
-        };
-        self.squared_errors.iter().zip(scales).map(of_layer).sum()
-    }
-
-    /// How many layers the query reads.
-    pub fn layers(&self) -> usize {
-        self.rows.len()
+        kernels::divide_by_lengths(shares, records.terms(), UNKNOWN, scores, squared_errors);
     }
 
     /// The share of the query's squared length that layer 0 has.

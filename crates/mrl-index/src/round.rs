@@ -6,14 +6,13 @@
 //!
 //! Depends on pages and the query; [`crate::scan`] decides which lists, and about how many blocks and rows.
 
-use mrl_kernels::CodeScales;
 use mrl_memory::OutOfMemory;
 
 use crate::block::ROWS;
 use crate::group::Tid;
 use crate::order::{self, NO_BAR, bar};
 use crate::probed::{Known, Probed, Search};
-use crate::query::{Query, UNKNOWN};
+use crate::query::UNKNOWN;
 use crate::queue::Waiting;
 use crate::rows;
 use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expect_ahead};
@@ -68,14 +67,9 @@ pub(crate) struct Round {
     /// Blocks that are looked into next.
     next: Vec<Next>,
     scored: Vec<Scored>,
-    /// Of each of them: its rows' scores.
+    /// Of each of them: its rows' scores, and the squared deviations of their errors.
     scores: Vec<[f32; ROWS]>,
-    /// Of each of them, where the query divides by them: those of its rows.
-    inverse_lengths: Vec<[f32; ROWS]>,
-    /// Of each of them: its rows' scales, layer after layer.
-    scales: Vec<CodeScales>,
-    /// Of each row that goes on, the square of its error's deviation.
-    squared_errors: Vec<f32>,
+    squared_errors: Vec<[f32; ROWS]>,
 }
 
 impl Round {
@@ -84,16 +78,13 @@ impl Round {
         self.seen.clear();
         self.scored.clear();
         self.scores.clear();
-        self.inverse_lengths.clear();
-        self.scales.clear();
+        self.squared_errors.clear();
     }
 
     /// About how many bytes it has.
     pub fn bytes(&self) -> usize {
-        let scored = bytes_of(&self.scored) + bytes_of(&self.scores) + bytes_of(&self.scales);
-        let lengths = bytes_of(&self.inverse_lengths);
-        let rows = bytes_of(&self.squared_errors);
-        self.seen.bytes() + bytes_of(&self.next) + scored + lengths + rows
+        let scores = bytes_of(&self.scores) + bytes_of(&self.squared_errors);
+        self.seen.bytes() + bytes_of(&self.next) + bytes_of(&self.scored) + scores
     }
 
     /// Scores the rows of the blocks that are looked into whatever is found, of which about `most` will go on. Returns how
@@ -148,17 +139,16 @@ impl Round {
             true => shape.row.leading_end(),
             false => shape.block_bytes,
         };
-        let (mut scored, mut held, mut inverse_lengths) = (0, Held::default(), [1.0; ROWS]);
+        let (mut scored, mut held, mut squared_errors) = (0, Held::default(), [0.0; ROWS]);
         for (i, next) in self.next.iter().enumerate() {
             expect_ahead(search.store, &self.next, i, needed);
             mrl_memory::reserve(&mut self.scored, 1)?;
             mrl_memory::reserve(&mut self.scores, 1)?;
-            mrl_memory::reserve(&mut self.inverse_lengths, usize::from(query.divides()))?;
-            mrl_memory::reserve(&mut self.scales, query.layers())?;
+            mrl_memory::reserve(&mut self.squared_errors, 1)?;
             let (seen, place) = (&self.seen, next.place);
             seen.with_rows(search, (*next, needed), &mut held, |block, rows| {
                 let mut scores = seen.bases(block, rows);
-                query.score_rows(rows.records, usize::MAX, &mut inverse_lengths, &mut scores);
+                query.score_rows(rows.records, usize::MAX, &mut scores, &mut squared_errors);
                 // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
                 let odd = !mrl_kernels::at_least(&scores, NO_BAR);
                 bits(odd).for_each(|row| scores[row] = UNKNOWN);
@@ -167,11 +157,7 @@ impl Round {
                 if least == NO_BAR || mrl_kernels::at_least(&scores, least) != 0 {
                     self.scored.push(Scored { place, tids: *rows.tids() });
                     self.scores.push(scores);
-                    if query.divides() {
-                        self.inverse_lengths.push(inverse_lengths);
-                    }
-                    self.scales
-                        .extend((0..query.layers()).map(|layer| *rows.records.scales(layer)));
+                    self.squared_errors.push(squared_errors);
                 }
             })?;
         }
@@ -183,15 +169,14 @@ impl Round {
     pub fn finish(
         &mut self,
         shape: &Shape,
-        query: &Query,
         (known, probed): (&Known, &mut [Probed]),
         most: usize,
         epsilon: f32,
     ) -> Result<Vec<Waiting>, OutOfMemory> {
         let bar = bar(self.scores.as_flattened(), most);
-        let mut waiting = Vec::new();
-        self.squared_errors.clear();
-        for (i, (scored, scores)) in self.scored.iter().zip(&self.scores).enumerate() {
+        let (mut waiting, mut squares) = (Vec::new(), Vec::new());
+        let blocks = self.scored.iter().zip(&self.scores).zip(&self.squared_errors);
+        for ((scored, scores), squared_errors) in blocks {
             let chosen = mrl_kernels::at_least(scores, bar);
             if chosen == 0 {
                 continue;
@@ -200,28 +185,24 @@ impl Round {
             let group = self.seen.group(block);
             let count = chosen.count_ones() as usize;
             mrl_memory::reserve(&mut waiting, count)?;
-            mrl_memory::reserve(&mut self.squared_errors, count)?;
+            mrl_memory::reserve(&mut squares, count)?;
             let first = waiting.len();
-            let scales = &self.scales[i * query.layers()..][..query.layers()];
-            let inverse_lengths = self.inverse_lengths.get(i).unwrap_or(&[1.0; ROWS]);
             for row in bits(chosen) {
                 let slot = block.index as usize * ROWS + row;
                 let copy = self.seen.copy_page(group, slot, shape);
-                let inverse_length = inverse_lengths[row];
                 let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
                 waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
-                let squared = query.squared_error(scales, row);
-                self.squared_errors.push(squared * inverse_length * inverse_length);
+                squares.push(squared_errors[row]);
             }
             let number = block_number(group.ordinal, block.index as usize, shape);
             // A list without references has none of its rows' either.
             if let Some(references) = known.references.get(&group.list) {
                 for (place, row) in bits(chosen).enumerate() {
                     let own = waiting[first + place];
-                    let squared = self.squared_errors[first + place];
+                    let squared = squares[first + place];
                     for tid in references.of(number * ROWS + row).filter(|tid| *tid != own.tid) {
                         mrl_memory::push(&mut waiting, Waiting { tid, ..own })?;
-                        mrl_memory::push(&mut self.squared_errors, squared)?;
+                        mrl_memory::push(&mut squares, squared)?;
                     }
                 }
             }
@@ -230,7 +211,7 @@ impl Round {
             probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
         }
         // Roots take long, one after another; of all rows at once they overlap.
-        for (row, squared) in waiting.iter_mut().zip(&self.squared_errors) {
+        for (row, squared) in waiting.iter_mut().zip(&squares) {
             row.upper += epsilon.min(f32::MAX) * squared.sqrt();
             // What is damaged or unknown is looked at; without a bound on the error everything is.
             if row.upper.is_nan() || epsilon == f32::INFINITY {

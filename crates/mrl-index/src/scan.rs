@@ -404,7 +404,7 @@ impl Scan {
         };
         let lists = (&self.known, &mut self.probed[..]);
         let shape = &directory.encoder.shape;
-        let waiting = round.finish(shape, &self.query, lists, most, epsilon)?;
+        let waiting = round.finish(shape, lists, most, epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;
         self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
         self.waiting.add(waiting)?;

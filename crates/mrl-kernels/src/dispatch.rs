@@ -25,7 +25,7 @@ pub struct Kernels {
     pub(crate) from_f32: fn(&[f32], &mut [f16]),
     pub(crate) add_to_sums: fn(&[f16], &mut [f64]),
     pub(crate) all_finite: fn(&[f16]) -> bool,
-    pub(crate) score_codes: fn(&[u8], &[CodeLayer], &mut CodeScores),
+    pub(crate) score_codes: fn(&[u8], &[CodeLayer], &mut CodeScores, &mut CodeScores),
     pub(crate) divide_by_lengths: fn(&[u8; 32], &CodeScales, f32, &mut CodeScores, &mut CodeScores),
     pub(crate) at_least: fn(&CodeScores, f32) -> u32,
     pub(crate) count_at_least: fn(&[f32], f32) -> u32,
@@ -172,8 +172,14 @@ impl Kernels {
 
     /// [`crate::score_codes`] with this set.
     #[inline]
-    pub fn score_codes(&self, bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
-        (self.score_codes)(bytes, layers, scores);
+    pub fn score_codes(
+        &self,
+        bytes: &[u8],
+        layers: &[CodeLayer],
+        scores: &mut CodeScores,
+        squared_errors: &mut CodeScores,
+    ) {
+        (self.score_codes)(bytes, layers, scores, squared_errors);
     }
 
     /// [`crate::divide_by_lengths`] with this set.
@@ -184,9 +190,9 @@ impl Kernels {
         terms: &CodeScales,
         unknown: f32,
         scores: &mut CodeScores,
-        inverse_lengths: &mut CodeScores,
+        squared_errors: &mut CodeScores,
     ) {
-        (self.divide_by_lengths)(shares, terms, unknown, scores, inverse_lengths);
+        (self.divide_by_lengths)(shares, terms, unknown, scores, squared_errors);
     }
 
     /// [`crate::at_least`] with this set.

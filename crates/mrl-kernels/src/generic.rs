@@ -434,16 +434,17 @@ pub(crate) fn score_codes<I: InstructionSet>(
     bytes: &[u8],
     layers: &[CodeLayer],
     scores: &mut CodeScores,
+    squared_errors: &mut CodeScores,
 ) {
-    // A copy, which the compiler may keep in registers from layer to layer.
-    let mut all = *scores;
+    // Copies, which the compiler may keep in registers from layer to layer.
+    let (mut all, mut squared) = (*scores, *squared_errors);
     for layer in layers {
         let (codes, scales) = layer.of(bytes);
         let mut sums = [0; 32];
         isa.look_up_sums(codes, &layer.tables, &mut sums);
-        scalar::scale_sums(&sums, scales, &layer.unit, &mut all);
+        scalar::scale_sums(&sums, scales, &layer.unit, &mut all, &mut squared);
     }
-    *scores = all;
+    (*scores, *squared_errors) = (all, squared);
 }
 
 #[inline(always)]
@@ -475,9 +476,9 @@ pub(crate) fn divide_by_lengths<I: InstructionSet>(
     terms: &CodeScales,
     unknown: f32,
     scores: &mut CodeScores,
-    inverse_lengths: &mut CodeScores,
+    squared_errors: &mut CodeScores,
 ) {
-    scalar::divide_by_lengths(shares, terms, unknown, scores, inverse_lengths);
+    scalar::divide_by_lengths(shares, terms, unknown, scores, squared_errors);
 }
 
 #[inline(always)]

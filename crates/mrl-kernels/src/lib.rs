@@ -66,7 +66,7 @@ pub type TablePair = [[u8; 16]; 2];
 pub const MOST_COUNTED: u8 = 63;
 /// A scale for each of 32 rows: a bfloat16, as it lies in memory.
 pub type CodeScales = [[u8; 2]; 32];
-/// A score for each of 32 rows.
+/// A score for each of 32 rows, or the squared deviation of its error.
 pub type CodeScores = [f32; 32];
 /// A sum for each of 32 rows.
 pub(crate) type CodeSums = [u16; 32];
@@ -80,11 +80,13 @@ pub(crate) fn tables_of(both: &TablesOfTwo, byte: usize) -> [&[u8; 16]; 2] {
     [&both[2 * byte], &both[4 + 2 * byte]]
 }
 
-/// What a sum of looked-up bytes stands for: `scale · (offset + step · sum)`, the scale being the row's own.
+/// What a sum of looked-up bytes stands for: `scale · (offset + step · sum)`, the scale being the row's own, with an
+/// error of the squared deviation `scale² · squared_error`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CodeUnit {
     pub offset: f32,
     pub step: f32,
+    pub squared_error: f32,
 }
 
 /// With more pairs of tables a sum could pass 65,535.
@@ -256,26 +258,33 @@ pub fn all_finite(src: &[f16]) -> bool {
     chosen().all_finite(src)
 }
 
-/// Scores 32 rows by their codes: what they stand for, layer after layer, is added to the rows' scores.
+/// Scores 32 rows by their codes: what they stand for, layer after layer, is added to the rows' scores, and the squared
+/// deviations of its errors to theirs.
 ///
 /// # Panics
 /// Where a layer does not lie within the bytes.
 #[inline]
-pub fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
-    chosen().score_codes(bytes, layers, scores);
+pub fn score_codes(
+    bytes: &[u8],
+    layers: &[CodeLayer],
+    scores: &mut CodeScores,
+    squared_errors: &mut CodeScores,
+) {
+    chosen().score_codes(bytes, layers, scores, squared_errors);
 }
 
 /// Divides the scores of 32 rows by lengths: of row r `shares[r]` / 255 times the magnitude of its term, a bfloat16.
-/// `inverse_lengths` take what they are multiplied by; it is 0, and the score `unknown`, where the length is not positive.
+/// The squared deviations of their errors are divided by the lengths' squares. Where the length is not positive the score
+/// is `unknown`, and the deviation 0.
 #[inline]
 pub fn divide_by_lengths(
     shares: &[u8; 32],
     terms: &CodeScales,
     unknown: f32,
     scores: &mut CodeScores,
-    inverse_lengths: &mut CodeScores,
+    squared_errors: &mut CodeScores,
 ) {
-    chosen().divide_by_lengths(shares, terms, unknown, scores, inverse_lengths);
+    chosen().divide_by_lengths(shares, terms, unknown, scores, squared_errors);
 }
 
 /// Bit i tells whether score i is at least `bar`; a NaN is not.

@@ -140,18 +140,27 @@ pub(crate) fn scale_sums(
     scales: &CodeScales,
     unit: &CodeUnit,
     scores: &mut CodeScores,
+    squared_errors: &mut CodeScores,
 ) {
-    for ((score, sum), scale) in scores.iter_mut().zip(sums).zip(scales) {
-        *score += wide(*scale) * (unit.offset + unit.step * f32::from(*sum));
+    let rows = scores.iter_mut().zip(squared_errors).zip(sums).zip(scales);
+    for (((score, squared), sum), scale) in rows {
+        let scale = wide(*scale);
+        *score += scale * (unit.offset + unit.step * f32::from(*sum));
+        *squared += unit.squared_error * scale * scale;
     }
 }
 
-fn score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) {
+fn score_codes(
+    bytes: &[u8],
+    layers: &[CodeLayer],
+    scores: &mut CodeScores,
+    squared_errors: &mut CodeScores,
+) {
     for layer in layers {
         let (codes, scales) = layer.of(bytes);
         let mut sums = [0; 32];
         look_up_sums(codes, &layer.tables, &mut sums);
-        scale_sums(&sums, scales, &layer.unit, scores);
+        scale_sums(&sums, scales, &layer.unit, scores, squared_errors);
     }
 }
 
@@ -161,14 +170,15 @@ pub(crate) fn divide_by_lengths(
     terms: &CodeScales,
     unknown: f32,
     scores: &mut CodeScores,
-    inverse_lengths: &mut CodeScores,
+    squared_errors: &mut CodeScores,
 ) {
-    let rows = scores.iter_mut().zip(inverse_lengths).zip(shares).zip(terms);
-    for (((score, inverse), share), term) in rows {
+    let rows = scores.iter_mut().zip(squared_errors).zip(shares).zip(terms);
+    for (((score, squared), share), term) in rows {
         let length = f32::from(*share) / 255.0 * wide(*term).abs();
         let is_positive = length > 0.0;
-        *inverse = if is_positive { 1.0 / length } else { 0.0 };
-        *score = if is_positive { *score * *inverse } else { unknown };
+        let inverse = if is_positive { 1.0 / length } else { 0.0 };
+        *score = if is_positive { *score * inverse } else { unknown };
+        *squared *= inverse * inverse;
     }
 }
 

@@ -316,15 +316,19 @@ proptest! {
         layers in prop::collection::vec((
             prop::collection::vec((any::<[u8; 32]>(), table_pairs()), 0..=67),
             prop::collection::vec(-2f32..2.0, 32),
-            (0usize..3, -2f32..2.0, 0f32..0.1),
+            (0usize..3, -2f32..2.0, 0f32..0.1, 0f32..2.0),
         ), 0..4),
         before in -2f32..2.0,
     ) {
-        let (mut bytes, mut given, mut expected) = (Vec::new(), Vec::new(), [f64::from(before); 32]);
-        for (codes, scales, (gap, offset, step)) in layers {
+        let (mut bytes, mut given) = (Vec::new(), Vec::new());
+        let (mut expected, mut expected_errors) = ([f64::from(before); 32], [0.5; 32]);
+        for (codes, scales, (gap, offset, step, squared_error)) in layers {
             let (codes, tables): (Vec<_>, Vec<_>) = codes.into_iter().unzip();
             let scales: [[u8; 2]; 32] = std::array::from_fn(|row| narrow(scales[row]));
-            let unit = CodeUnit { offset, step };
+            let unit = CodeUnit { offset, step, squared_error };
+            for (sum, scale) in expected_errors.iter_mut().zip(&scales) {
+                *sum += wide(*scale).powi(2) * f64::from(squared_error);
+            }
             let scored = scored(&codes, &tables, &scales, unit);
             expected.iter_mut().zip(scored).for_each(|(sum, score)| *sum += score);
             bytes.resize(bytes.len() + gap, 0xaa);
@@ -334,9 +338,10 @@ proptest! {
             bytes.extend(codes.as_flattened());
         }
         for set in available() {
-            let mut scores = [before; 32];
-            set.score_codes(&bytes, &given, &mut scores);
-            for (found, expected) in scores.into_iter().zip(expected) {
+            let (mut scores, mut squared_errors) = ([before; 32], [0.5; 32]);
+            set.score_codes(&bytes, &given, &mut scores, &mut squared_errors);
+            let all = scores.into_iter().chain(squared_errors);
+            for (found, expected) in all.zip(expected.into_iter().chain(expected_errors)) {
                 prop_assert!((f64::from(found) - expected).abs() < 1e-3, "{}: {found} {expected}", set.name());
             }
         }
@@ -351,18 +356,18 @@ proptest! {
         const UNKNOWN: f32 = 1e9;
         let terms = lengths.map(narrow);
         for set in available() {
-            let (mut scores, mut inverse_lengths) = (before, [7.0; 32]);
-            set.divide_by_lengths(&shares, &terms, UNKNOWN, &mut scores, &mut inverse_lengths);
+            let (mut scores, mut squared_errors) = (before, [7.0; 32]);
+            set.divide_by_lengths(&shares, &terms, UNKNOWN, &mut scores, &mut squared_errors);
             for row in 0..32 {
                 let length = f64::from(shares[row]) / 255.0 * wide(terms[row]).abs();
-                let (inverse, score) = match length > 0.0 {
-                    true => (1.0 / length, f64::from(before[row]) / length),
+                let (squared, score) = match length > 0.0 {
+                    true => (7.0 / (length * length), f64::from(before[row]) / length),
                     false => (0.0, f64::from(UNKNOWN)),
                 };
                 let is_near = |found: f32, expected: f64| {
                     (f64::from(found) - expected).abs() <= 1e-6 * expected.abs()
                 };
-                prop_assert!(is_near(inverse_lengths[row], inverse), "{}, row {row}", set.name());
+                prop_assert!(is_near(squared_errors[row], squared), "{}, row {row}", set.name());
                 prop_assert!(is_near(scores[row], score), "{}, row {row}", set.name());
             }
         }
@@ -442,14 +447,14 @@ proptest! {
 #[test]
 fn the_largest_sums_fit() {
     for set in available() {
-        let mut scores = [0.0; 32];
-        let unit = CodeUnit { offset: 0.0, step: 1.0 };
+        let (mut scores, mut squared_errors) = ([0.0; 32], [0.0; 32]);
+        let unit = CodeUnit { offset: 0.0, step: 1.0, squared_error: 0.0 };
         let tables = vec![[[MOST_COUNTED; 16]; 2]; MOST_TABLE_PAIRS];
         let scales_at = 32 * MOST_TABLE_PAIRS;
         let mut bytes = vec![0xff; scales_at];
         bytes.extend([narrow(1.0); 32].as_flattened());
         let layer = CodeLayer::new(0, scales_at, &tables, unit);
-        set.score_codes(&bytes, &[layer], &mut scores);
+        set.score_codes(&bytes, &[layer], &mut scores, &mut squared_errors);
         assert_eq!(scores, [64_512.0; 32], "{}", set.name());
     }
 }

@@ -98,13 +98,16 @@ macro_rules! define_set {
         all_finite: entry!($set, $features, all_finite(src: &[f16]) -> bool),
                 score_codes: entry!(
                     $set, $features,
-                    score_codes(bytes: &[u8], layers: &[CodeLayer], scores: &mut CodeScores) -> ()
+                    score_codes(
+                        bytes: &[u8], layers: &[CodeLayer],
+                        scores: &mut CodeScores, squared_errors: &mut CodeScores
+                    ) -> ()
                 ),
                 divide_by_lengths: entry!(
                     $set, $features,
                     divide_by_lengths(
                         shares: &[u8; 32], terms: &CodeScales, unknown: f32,
-                        scores: &mut CodeScores, inverse_lengths: &mut CodeScores
+                        scores: &mut CodeScores, squared_errors: &mut CodeScores
                     ) -> ()
                 ),
                 at_least: entry!(
