@@ -18,6 +18,7 @@ use crate::rows;
 use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expect_ahead};
 use crate::shape::{Shape, TID_BYTES};
 use crate::store::PageStore;
+use crate::tuning::{self, Funnel};
 
 /// Which blocks are looked into.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +35,22 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    /// Some of the best ones, and of the others those that come near to what is found there: were all queries alike, about
+    /// so many `rows` are scored.
+    pub fn by_what_is_found(
+        rows: usize,
+        funnel: Funnel,
+        (thoroughness, caution): (f64, f64),
+    ) -> Self {
+        let rows = rows as f64;
+        Self {
+            first: (rows * funnel.first) as usize,
+            margin: (funnel.margin * thoroughness * caution) as f32,
+            best: tuning::BEST_ROWS,
+            most: (rows * tuning::MOST_PARTS * caution.max(1.0)) as usize,
+        }
+    }
+
     /// The best ones, which have about so many rows, whatever is found in them.
     pub fn of(rows: usize) -> Self {
         Self { first: rows, margin: 0.0, best: 0, most: rows }

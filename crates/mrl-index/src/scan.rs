@@ -40,7 +40,7 @@ pub enum Probes {
     Lists(usize),
 }
 
-/// How many deviations of an estimate's error count.
+/// How many deviations of an estimate's error count, and so how near to what is found a block must come that is looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Epsilon {
     #[default]
@@ -364,14 +364,10 @@ impl Scan {
             Probes::Auto => tuning::default_thoroughness(is_short),
             _ => tuning::thoroughness(lists.min(all), all, is_short),
         };
+        let caution = tuning::caution(self.steering.epsilon);
         // In later rounds what comes near to the best rows has gone on before.
         let chosen = match first && !everything {
-            true => Choice {
-                first: (self.scored as f64 * funnel.first) as usize,
-                margin: (funnel.margin * thoroughness) as f32,
-                best: tuning::BEST_ROWS,
-                most: (self.scored as f64 * tuning::MOST_PARTS) as usize,
-            },
+            true => Choice::by_what_is_found(self.scored, funnel, (thoroughness, caution)),
             false => Choice::of(self.scored),
         };
         let rows = round.seen.rows();

@@ -3,6 +3,7 @@
 
 use crate::build::ROWS_A_LIST;
 use crate::layers::LEADING;
+use crate::scan::Epsilon;
 
 /// About how many lists, of those that a build makes, a first round looks into that the funnel is tuned for, where there
 /// are so many.
@@ -32,6 +33,15 @@ pub(crate) fn thoroughness(probes: usize, lists: usize, is_short: bool) -> f64 {
     let times = probes as f64 / lists_seen(lists, is_short).min(lists as f64).max(1.0);
     // A short query's blocks tell little about their rows: more of them are a longer way to what more lists have.
     if is_short { times.sqrt() } else { times }
+}
+
+/// How many times its margin is taken where someone says how many deviations count: a block's reach is to its score what
+/// a deviation is to a row's estimate.
+pub(crate) fn caution(epsilon: Epsilon) -> f64 {
+    match epsilon {
+        Epsilon::Deviations(deviations) => f64::from(deviations / EPSILON),
+        Epsilon::Auto | Epsilon::Exact => 1.0,
+    }
 }
 
 /// How a round narrows down the rows that it sees to those whose codes are scored.
@@ -71,7 +81,7 @@ pub(crate) const MOST_PARTS: f64 = 3.0;
 /// What is found is judged by about the 24th best row: a round returns 20 at least.
 pub(crate) const BEST_ROWS: usize = 24;
 /// Deviations of an estimate's error.
-pub(crate) const EPSILON: f32 = 2.0;
+pub(crate) const EPSILON: f32 = 2.3;
 /// In later rounds, whose rows are many, and matter less each.
 pub(crate) const EPSILON_LATER: f32 = 1.5;
 /// Of the rows that a round has scored, the shares that go on to their exact distances and that may be returned before

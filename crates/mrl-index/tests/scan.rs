@@ -100,6 +100,29 @@ fn an_easy_query_scores_fewer_rows() {
     assert!(2 * easy[20] < hard[20], "{} and {}", easy[20], hard[20]);
 }
 
+/// Who counts more deviations of an error is shown more blocks and more rows, and loses fewer.
+#[test]
+fn more_deviations_look_into_more_blocks() {
+    let vectors = clustered(30_000, 96, true, 6);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(96, Metric::InnerProduct, false), 20);
+    let done = |deviations: f32| -> (u64, u64, usize) {
+        let epsilon = Epsilon::Deviations(deviations);
+        let (mut scored, mut reranked, mut hits) = (0, 0, 0);
+        for query in queries(&vectors, 40, Some(96)) {
+            let steering = Steering { epsilon, ..Steering::default() };
+            let (found, counters) = first(&store, &directory, &rows, &query, steering, 10);
+            let expected = nearest(&rows, Metric::InnerProduct, &query, 10);
+            scored += counters.codes_scored;
+            reranked += counters.rows_reranked;
+            hits += expected.iter().filter(|tid| found.contains(tid)).count();
+        }
+        (scored, reranked, hits)
+    };
+    let (few, many) = (done(1.0), done(6.0));
+    assert!(5 * few.0 < 4 * many.0 && few.1 < many.1 && few.2 < many.2, "{few:?}, {many:?}");
+}
+
 /// Who goes on through a tenth of the rows has all of them scored a few times, not again for each few more.
 #[test]
 fn a_long_scan_scores_each_row_a_few_times() {
