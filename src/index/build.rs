@@ -136,7 +136,7 @@ unsafe fn build_all(
     drop(sample);
     enter(Phase::Loading);
     // Beside the rows kept there are pages of lists in work, the scan's and the threads' own.
-    let mut builder = Builder::new(&store, &plan, frames, memory / 2)?;
+    let mut builder = Builder::new(&store, &plan, frames, memory / 2, workers)?;
     let assigner = builder.assigner()?;
     // SAFETY: as above.
     let counted = unsafe { load(table, index, info, &plan, &assigner, &mut builder)? };

@@ -3,7 +3,8 @@
 //! The rows are cut into halves of whole blocks by a direction along which they differ much, each half again,
 //! down to blocks. A direction is the difference of the means of the halves that the one before it makes: a few
 //! rounds of that are the power method on the rows' covariance, with signs. Then neighbouring blocks exchange rows
-//! (module `exchange`). All of it works on what the rows' codes stand for, so that a list can be arranged anew
+//! (module `exchange`), rows and blocks are matched anew (module `matching`), and what that has left over is exchanged
+//! again. All of it works on what the rows' codes stand for, so that a list can be arranged anew
 //! without its vectors.
 
 use half::f16;
@@ -13,11 +14,14 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::encode::{Encoder, narrow_into, narrowed};
 use crate::exchange::exchange;
+use crate::matching::rematch;
 use crate::shape::Shape;
 use crate::summary::Offset;
 
 /// Rounds of a direction.
 const ROUNDS: usize = 4;
+/// Blocks among which rows are exchanged: the distances between all their means are needed.
+const BLOCKS_TOGETHER: usize = 128;
 /// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
 /// meaning, of any other's they are, rotated, a sample.
 const MOST_DIMENSIONS: usize = 384;
@@ -60,7 +64,11 @@ pub fn arrange<'a>(
         direction: mrl_memory::filled(f16::ZERO, dimensions)?,
     };
     work.cut(&mut order);
-    exchange(&rows, dimensions, &mut order)?;
+    for order in order.chunks_mut(BLOCKS_TOGETHER * ROWS) {
+        exchange(&rows, dimensions, order)?;
+        rematch(&rows, dimensions, order)?;
+        exchange(&rows, dimensions, order)?;
+    }
     Ok(order)
 }
 

@@ -1,26 +1,18 @@
-//! An index of many vectors at once: centres from a sample, then each row put to its list.
-//!
-//! Rows arrive in any order and are kept in memory, as codes, until there are enough of them: then each list's
-//! are arranged into blocks and written, page after page. The chain of a list is so written from its far end: the
-//! last, partly filled group becomes the head. Nothing is logged: whoever builds logs all pages at the end.
+//! An index of many vectors at once: centres from a sample, then each row put to its list, and all of them written
+//! (module `builder`).
 
 use half::f16;
 use mrl_memory::OutOfMemory;
 
-use crate::arrange::arrange;
-use crate::block::ROWS;
+pub use crate::builder::Builder;
 use crate::directory::Directory;
 use crate::encode::{Encoder, coarse_of, narrowed};
-use crate::group::{self, Group, Tid};
+use crate::group::Tid;
 use crate::kmeans::{self, Rows};
-use crate::meta::{
-    self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, NULLS, State, ZEROS,
-};
-use crate::page::{self, BODY_BYTES, Block, Body, Kind, ListId, NONE};
-use crate::rows::{self, Row};
-use crate::shape::Shape;
+use crate::meta::{FIRST_LIST, Meta, Metric};
+use crate::page::{ListId, NONE};
+use crate::rows::Row;
 use crate::store::PageStore;
-use crate::summary;
 use crate::workers::Workers;
 
 /// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, some
@@ -64,7 +56,7 @@ impl Plan {
 /// Writes an index without rows: one list, whose frame is zero.
 pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error> {
     let frames = vec![f16::ZERO; plan.dimensions];
-    Builder::new(store, plan, frames, 0)?.finish()
+    Builder::new(store, plan, frames, 0, Workers::single())?.finish()
 }
 
 /// How many lists are best for so many rows.
@@ -121,329 +113,8 @@ pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> O
     Some(means)
 }
 
-/// A list that is being written.
-#[derive(Default)]
-struct Open {
-    /// Rows that wait to be put into blocks.
-    rows: Vec<(Tid, Row)>,
-    /// The group that blocks go to.
-    group: Option<Box<OpenGroup>>,
-    /// The group written last.
-    last: Option<Block>,
-    groups: usize,
-}
-
-/// A group of which some blocks have been written.
-struct OpenGroup {
-    body: Body,
-    blocks: usize,
-    /// The row page that is being filled, by its number in the group.
-    rows: (usize, Body),
-    copies: Option<(usize, Body)>,
-}
-
 /// Rows to which list and code have been found, without the list's lock.
 pub type Encoded = Vec<(Tid, ListId, Row)>;
-
-/// An index that is being written.
-pub struct Builder<'a, S: PageStore> {
-    store: &'a S,
-    meta: Meta,
-    encoder: Encoder,
-    frames: Vec<f16>,
-    entries: Vec<Entry>,
-    lists: Vec<Open>,
-    references: [Vec<Tid>; 2],
-    /// Rows that wait, of all lists, and how many of them are kept at most.
-    waiting: usize,
-    most_waiting: usize,
-}
-
-impl<'a, S: PageStore> Builder<'a, S> {
-    /// Begins an index with a list for each frame, in an empty storage. The rows kept take about `memory`
-    /// bytes at most: the more of a list there are when its blocks are formed, the better these are.
-    pub fn new(
-        store: &'a S,
-        plan: &Plan,
-        frames: Vec<f16>,
-        memory: usize,
-    ) -> Result<Self, S::Error> {
-        /// What a row kept takes beside its record and copy.
-        const ROW_OVERHEAD: usize = 112;
-        let meta = plan.meta();
-        // The meta page is written at last; until then the index is one of no format.
-        store.write(None, &[0; BODY_BYTES])?;
-        let count = frames.len() / plan.dimensions;
-        let lists = mrl_memory::collect((0..count).map(|_| Open::default()))?;
-        let encoder = Encoder::new(&meta);
-        let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
-        let row = ROW_OVERHEAD + encoder.shape.row.record_bytes() + copy;
-        Ok(Self {
-            store,
-            meta,
-            encoder,
-            frames,
-            entries: vec![],
-            lists,
-            references: Default::default(),
-            waiting: 0,
-            most_waiting: memory / row,
-        })
-    }
-
-    /// What finds lists and codes; for workers.
-    pub fn assigner(&self) -> Result<Assigner, OutOfMemory> {
-        let dimensions = self.meta.dimensions;
-        let width = self.meta.coarse_dimensions;
-        let mut frames = Vec::new();
-        mrl_memory::extend(&mut frames, &self.frames)?;
-        let mut coarse = Vec::new();
-        mrl_memory::reserve(&mut coarse, frames.len() / dimensions * width)?;
-        for frame in frames.chunks_exact(dimensions) {
-            coarse.extend(coarse_of(&frame[..width], self.meta.metric));
-        }
-        let centres = Rows::new(&coarse, width);
-        let biases = kmeans::biases(centres, self.meta.metric != Metric::Euclidean)?;
-        Ok(Assigner { encoder: self.encoder.clone(), frames, coarse, biases })
-    }
-
-    /// Takes rows in.
-    pub fn add(&mut self, rows: Encoded) -> Result<(), S::Error> {
-        for (tid, list, row) in rows {
-            let index = (list - FIRST_LIST) as usize;
-            mrl_memory::push(&mut self.lists[index].rows, (tid, row))?;
-            self.waiting += 1;
-        }
-        if self.waiting > self.most_waiting {
-            for index in 0..self.lists.len() {
-                self.store.check_interrupts()?;
-                self.form_blocks(index, false)?;
-            }
-            self.waiting = self.lists.iter().map(|list| list.rows.len()).sum();
-        }
-        Ok(())
-    }
-
-    /// Takes in a row that has no vector, or one without distances.
-    pub fn add_reference(&mut self, list: ListId, tid: Tid) -> Result<(), OutOfMemory> {
-        mrl_memory::push(&mut self.references[list as usize], tid)
-    }
-
-    /// Forms blocks of a list's waiting rows and writes them; but for the last time it keeps those that fill none.
-    fn form_blocks(&mut self, index: usize, last: bool) -> Result<(), S::Error> {
-        let mut rows = std::mem::take(&mut self.lists[index].rows);
-        if rows.len() < ROWS && !last {
-            self.lists[index].rows = rows;
-            return Ok(());
-        }
-        let records = rows.iter().map(|(_, row)| (&row.record[..], None));
-        let order = arrange(&self.encoder.shape, records)?;
-        for block in order.chunks(ROWS) {
-            if block.len() < ROWS && !last {
-                for place in block {
-                    let (tid, row) = &mut rows[*place as usize];
-                    let row = std::mem::replace(row, Row { record: vec![], copy: None });
-                    mrl_memory::push(&mut self.lists[index].rows, (*tid, row))?;
-                }
-                break;
-            }
-            let block = block.iter().map(|place| &rows[*place as usize]);
-            self.append(index, block)?;
-        }
-        Ok(())
-    }
-
-    /// Writes a block behind the others of a list.
-    fn append<'r>(
-        &mut self,
-        index: usize,
-        rows: impl ExactSizeIterator<Item = &'r (Tid, Row)>,
-    ) -> Result<(), S::Error> {
-        let list = FIRST_LIST + index as ListId;
-        if self.lists[index]
-            .group
-            .as_ref()
-            .is_some_and(|group| group.blocks == self.encoder.shape.group_blocks)
-        {
-            self.close_group(index)?;
-        }
-        let (store, shape) = (self.store, &self.encoder.shape);
-        let open = &mut self.lists[index];
-        let group = open.group.get_or_insert_with(|| {
-            let mut group = OpenGroup {
-                body: [0; BODY_BYTES],
-                blocks: 0,
-                rows: (0, [0; BODY_BYTES]),
-                copies: None,
-            };
-            group::format_group(&mut group.body, list, open.groups, shape);
-            page::set_next(&mut group.body, open.last.unwrap_or(NONE));
-            group::set_frame(&mut group.body, 0, list);
-            page::format(&mut group.rows.1, Kind::Rows, list);
-            Box::new(group)
-        });
-        let (block, count) = (group.blocks, rows.len());
-        let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
-        for (in_block, (tid, row)) in rows.enumerate() {
-            rows::store_row(&mut bytes, in_block, (*tid, 0), &row.record, shape);
-            if let Some(copy) = &row.copy {
-                group.put_copy(store, list, block * ROWS + in_block, copy, shape)?;
-            }
-        }
-        for segment in rows::segments(shape, block) {
-            if segment.page != group.rows.0 {
-                let full = store.write(None, &group.rows.1)?;
-                group::set_row_page(&mut group.body, group.rows.0, full);
-                page::format(&mut group.rows.1, Kind::Rows, list);
-                group.rows.0 = segment.page;
-            }
-            page::put(&mut group.rows.1, segment.offset, &bytes[segment.at..][..segment.bytes]);
-        }
-        group::set_first_live(&mut group.body, block, count, shape);
-        let live = Group { shape, body: &group.body }.live(block);
-        let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], shape);
-        group::set_mean(&mut group.body, block, &mean, shape);
-        group.blocks += 1;
-        Ok(())
-    }
-
-    /// Writes a list's group as its newest.
-    fn close_group(&mut self, index: usize) -> Result<(), S::Error> {
-        let shape = &self.encoder.shape;
-        let open = &mut self.lists[index];
-        let Some(mut group) = open.group.take() else { return Ok(()) };
-        let rows = self.store.write(None, &group.rows.1)?;
-        group::set_row_page(&mut group.body, group.rows.0, rows);
-        if let Some((page, copies)) = group.copies.take() {
-            let copies = self.store.write(None, &copies)?;
-            group::set_copy_page(&mut group.body, page, copies, shape);
-        }
-        let written = self.write_group(group.body)?;
-        let open = &mut self.lists[index];
-        open.last = Some(written);
-        open.groups += 1;
-        Ok(())
-    }
-
-    fn write_group(&self, mut body: Body) -> Result<Block, S::Error> {
-        let block = self.store.write(None, &body)?;
-        let group = Group { shape: &self.encoder.shape, body: &body };
-        if group.rows() < self.encoder.shape.group_rows {
-            // Only the head can have room: it names itself.
-            group::set_open(&mut body, block);
-            self.store.write(Some(block), &body)?;
-        }
-        Ok(block)
-    }
-
-    /// Writes what is left, the directory, and at last the meta page.
-    pub fn finish(mut self) -> Result<(), S::Error> {
-        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
-        for list in [NULLS, ZEROS] {
-            let tids = std::mem::take(&mut self.references[list as usize]);
-            let (mut newest, mut open) = (NONE, NONE);
-            for tids in tids.chunks(group::MOST_REFERENCES) {
-                self.store.check_interrupts()?;
-                group::format_references(&mut body, list);
-                page::set_next(&mut body, newest);
-                let references: Vec<_> = tids.iter().map(|tid| (0, *tid)).collect();
-                group::set_all_references(&mut body, &references);
-                newest = self.store.write(None, &body)?;
-                open = if tids.len() < group::MOST_REFERENCES { newest } else { NONE };
-            }
-            group::format_group(&mut body, list, 0, &self.encoder.shape);
-            group::set_references(&mut body, newest, open);
-            let head = self.store.write(None, &body)?;
-            mrl_memory::push(&mut self.entries, Entry::without_frame(head))?;
-        }
-        for index in 0..self.lists.len() {
-            self.store.check_interrupts()?;
-            self.form_blocks(index, true)?;
-            self.close_group(index)?;
-            if self.lists[index].last.is_none() {
-                group::format_group(
-                    &mut body,
-                    FIRST_LIST + index as ListId,
-                    0,
-                    &self.encoder.shape,
-                );
-                self.lists[index].last = Some(self.write_group(*body)?);
-            }
-        }
-        self.write_frames()?;
-        self.write_directory()?;
-        self.meta.next_list = FIRST_LIST + self.lists.len() as ListId;
-        self.meta.write(&mut body);
-        self.store.write(Some(META_BLOCK), &body)?;
-        Ok(())
-    }
-
-    fn write_frames(&mut self) -> Result<(), S::Error> {
-        let (dimensions, on_page) = (self.meta.dimensions, self.encoder.shape.frames_on_page());
-        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
-        let mut lists = self.lists.iter();
-        for frames in self.frames.chunks(on_page * dimensions) {
-            page::format(&mut body, Kind::Frames, 0);
-            for (place, frame) in frames.chunks_exact(dimensions).enumerate() {
-                meta::write_frame(&mut body, place, frame);
-            }
-            let block = self.store.write(None, &body)?;
-            let count = frames.len() / dimensions;
-            for (place, list) in lists.by_ref().take(count).enumerate() {
-                let entry = Entry {
-                    head: list.last.unwrap_or(NONE),
-                    frame_block: block,
-                    frame_place: place as u16,
-                    state: State::Live,
-                    patience: 0,
-                    retired: 0,
-                };
-                mrl_memory::push(&mut self.entries, entry)?;
-            }
-            (self.meta.frames_block, self.meta.frames_used) = (block, count);
-        }
-        Ok(())
-    }
-
-    fn write_directory(&mut self) -> Result<(), S::Error> {
-        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
-        for (page, entries) in self.entries.chunks(ENTRIES_ON_PAGE).enumerate() {
-            page::format(&mut body, Kind::Directory, 0);
-            for (i, entry) in entries.iter().enumerate() {
-                entry.write(&mut body, (page * ENTRIES_ON_PAGE + i) as ListId);
-            }
-            self.meta.directory.push(self.store.write(None, &body)?);
-        }
-        Ok(())
-    }
-}
-
-impl OpenGroup {
-    fn put_copy<S: PageStore>(
-        &mut self,
-        store: &S,
-        list: ListId,
-        slot: usize,
-        copy: &[u8],
-        shape: &Shape,
-    ) -> Result<(), S::Error> {
-        let page = slot / shape.copies_on_page;
-        if let Some((of, body)) = &self.copies
-            && *of != page
-        {
-            let full = store.write(None, body)?;
-            group::set_copy_page(&mut self.body, *of, full, shape);
-            self.copies = None;
-        }
-        let (_, body) = self.copies.get_or_insert_with(|| {
-            let mut body = [0; BODY_BYTES];
-            page::format(&mut body, Kind::Copies, list);
-            (page, body)
-        });
-        rows::store_copy(body, slot, copy, shape);
-        Ok(())
-    }
-}
 
 /// Finds lists and codes of vectors; shared by workers.
 pub struct Assigner {
@@ -454,6 +125,24 @@ pub struct Assigner {
 }
 
 impl Assigner {
+    /// That of lists with such frames, which are chosen by so many leading dimensions of a metric.
+    pub(crate) fn new(
+        encoder: &Encoder,
+        frames: &[f16],
+        metric: Metric,
+    ) -> Result<Self, OutOfMemory> {
+        let (dimensions, width) = (encoder.shape.dimensions, encoder.coarse_dimensions);
+        let mut coarse = Vec::new();
+        mrl_memory::reserve(&mut coarse, frames.len() / dimensions * width)?;
+        for frame in frames.chunks_exact(dimensions) {
+            coarse.extend(coarse_of(&frame[..width], metric));
+        }
+        let biases = kmeans::biases(Rows::new(&coarse, width), metric != Metric::Euclidean)?;
+        let mut own = Vec::new();
+        mrl_memory::extend(&mut own, frames)?;
+        Ok(Self { encoder: encoder.clone(), frames: own, coarse, biases })
+    }
+
     /// The rows of some vectors, one after another.
     pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Result<Encoded, OutOfMemory> {
         let dimensions = self.encoder.shape.dimensions;
@@ -488,7 +177,7 @@ pub fn build<S: PageStore>(
     let workers = Workers::single();
     let frames = frames(plan, &sample, lists, &workers)
         .ok_or(OutOfMemory { bytes: size_of_val(&*sample) })?;
-    let mut builder = Builder::new(store, plan, frames, usize::MAX)?;
+    let mut builder = Builder::new(store, plan, frames, usize::MAX, workers)?;
     let assigner = builder.assigner()?;
     for (tid, vector) in vectors {
         builder.add(assigner.encode(&[*tid], vector)?)?;

@@ -18,8 +18,6 @@ const SWEEPS: usize = 3;
 const NEIGHBOURS: usize = 16;
 /// An exchange that gains less than this part of the rows' own squared distance is rounding.
 const LEAST_GAIN: f32 = 1e-3;
-/// Blocks that are looked at together: the distances between all their means are needed.
-const BLOCKS_TOGETHER: usize = 128;
 
 /// Exchanges rows between the blocks that an order cuts them into. `rows` are vectors of so many `dimensions`.
 pub(crate) fn exchange(
@@ -27,15 +25,32 @@ pub(crate) fn exchange(
     dimensions: usize,
     order: &mut [u32],
 ) -> Result<(), OutOfMemory> {
-    for order in order.chunks_mut(BLOCKS_TOGETHER * ROWS) {
-        let mut blocks = Blocks::new(rows, dimensions, order)?;
-        let mut pairs = blocks.neighbours()?;
-        for _ in 0..SWEEPS {
-            // Few of those that had nothing to exchange have later.
-            pairs.retain(|(one, other)| blocks.exchange_between(*one, *other) > 0);
-        }
+    let mut blocks = Blocks::new(rows, dimensions, order)?;
+    let mut pairs = blocks.neighbours()?;
+    for _ in 0..SWEEPS {
+        // Few of those that had nothing to exchange have later.
+        pairs.retain(|(one, other)| blocks.exchange_between(*one, *other) > 0);
     }
     Ok(())
+}
+
+/// The means of the blocks that an order cuts rows into, one after another.
+pub(crate) fn means(
+    rows: &[f16],
+    dimensions: usize,
+    order: &[u32],
+) -> Result<Vec<f32>, OutOfMemory> {
+    let mut means = Vec::new();
+    mrl_memory::reserve(&mut means, order.len().div_ceil(ROWS) * dimensions)?;
+    let mut sums = mrl_memory::filled(0.0, dimensions)?;
+    for block in order.chunks(ROWS) {
+        sums.fill(0.0);
+        for row in block {
+            kernels::add_to_sums(&rows[*row as usize * dimensions..][..dimensions], &mut sums);
+        }
+        means.extend(sums.iter().map(|sum| (sum / block.len() as f64) as f32));
+    }
+    Ok(means)
 }
 
 struct Blocks<'a> {
@@ -51,16 +66,7 @@ struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     fn new(rows: &'a [f16], dimensions: usize, order: &'a mut [u32]) -> Result<Self, OutOfMemory> {
-        let mut means = Vec::new();
-        mrl_memory::reserve(&mut means, order.len().div_ceil(ROWS) * dimensions)?;
-        let mut sums = mrl_memory::filled(0.0, dimensions)?;
-        for block in order.chunks(ROWS) {
-            sums.fill(0.0);
-            for row in block {
-                kernels::add_to_sums(&rows[*row as usize * dimensions..][..dimensions], &mut sums);
-            }
-            means.extend(sums.iter().map(|sum| (sum / block.len() as f64) as f32));
-        }
+        let means = means(rows, dimensions, order)?;
         let wide = [mrl_memory::filled(0.0, dimensions)?, mrl_memory::filled(0.0, dimensions)?];
         Ok(Self { rows, dimensions, order, means, wide })
     }

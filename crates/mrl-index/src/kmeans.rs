@@ -48,6 +48,11 @@ impl<'a> Rows<'a> {
         Self { components, dimensions: self.dimensions }
     }
 
+    /// All of them, one after another.
+    pub fn components(&self) -> &'a [f16] {
+        self.components
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &'a [f16]> + use<'a> {
         self.components.chunks_exact(self.dimensions)
     }

@@ -15,11 +15,11 @@
 //! | [`codec`] | a vector to its code in all layers, a query to its estimates |
 //!
 //! | [`page`], [`shape`], [`meta`], [`group`], [`rows`], [`records`] | what lies on pages, drawn where it is defined |
-//! | [`arrange`], `exchange`, [`summary`] | which rows share a block, and what they have in common |
+//! | [`arrange`], `exchange`, `matching`, [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
-//! | [`build`] | an index of many vectors at once |
+//! | [`build`], `builder` | an index of many vectors at once |
 //! | [`insert`], [`references`], [`split`], `cut`, [`vectors`], [`chain`] | one row more, and what follows when a list is full |
 //! | [`query`], `ranking`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`], [`channel`] | threads, and what goes from one to another |
@@ -30,6 +30,7 @@
 pub mod arrange;
 pub mod block;
 pub mod build;
+mod builder;
 pub mod chain;
 pub mod channel;
 pub mod check;
@@ -43,6 +44,7 @@ pub mod group;
 pub mod insert;
 pub mod kmeans;
 pub mod layers;
+mod matching;
 pub mod memory;
 pub mod meta;
 pub mod page;

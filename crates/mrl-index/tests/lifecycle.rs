@@ -390,7 +390,8 @@ fn a_build_with_little_memory() {
         let workers = mrl_index::workers::Workers::single();
         let frames = mrl_index::build::frames(&plan, &sample, 3, &workers).unwrap();
         let store = MemoryStore::new();
-        let mut builder = mrl_index::build::Builder::new(&store, &plan, frames, 50_000).unwrap();
+        let mut builder =
+            mrl_index::build::Builder::new(&store, &plan, frames, 50_000, workers).unwrap();
         let assigner = builder.assigner().unwrap();
         for (tid, vector) in &rows {
             builder.add(assigner.encode(&[*tid], vector).unwrap()).unwrap();
