@@ -110,9 +110,10 @@ def test_rounds_of_new_vectors_use_their_pages_again(updated):
     sound(updated)
     assert info(updated) == (ROWS, 0)
     # A round has two versions of all rows at once, in blocks nine tenths full, and in the first of them each list of the
-    # fresh index is split: its 2,176 slots, of 1,667 rows, are not free before the transaction ends, nor are four
-    # lists of twelve that were made meanwhile and cut again. After it all pages are used again.
-    assert max(sizes) <= 2 / 0.9 + 2176 / 1667 + 4 / 12 and sizes[-1] <= 1.05 * max(sizes[:3]), sizes
+    # fresh index is split: its 2,176 slots, of 1,667 rows, are not free before the transaction ends, nor are up to six
+    # lists of twelve that were made meanwhile and cut again: how many depends on where the centres fall (of 29 runs the
+    # sizes were 3.28 to 3.91). After it all pages are used again.
+    assert max(sizes) <= 2 / 0.9 + 2176 / 1667 + 6 / 12 and sizes[-1] <= 1.05 * max(sizes[:3]), sizes
     updated.execute("REINDEX INDEX updated_emb")
     assert size(updated) <= 1.1 * fresh
 
