@@ -130,7 +130,7 @@ fn define_for_indexes() {
         );
         GucRegistry::define_string_guc_with_hooks(
             c"mrl.epsilon",
-            c"How many standard deviations of an estimate's error count before a row is left aside.",
+            c"How many standard deviations of an estimate's error count before a row, or a block of rows, is left aside.",
             c"auto: by the index's own parameter. exact: the distance of every row is computed.",
             &EPSILON,
             GucContext::Userset,

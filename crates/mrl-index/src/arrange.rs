@@ -20,7 +20,7 @@ use crate::summary::Offset;
 
 /// Rounds of a direction.
 const ROUNDS: usize = 4;
-/// Blocks among which rows are exchanged: the distances between all their means are needed.
+/// Blocks among which rows are exchanged and matched: the distances between all their means are needed.
 const BLOCKS_TOGETHER: usize = 128;
 /// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
 /// meaning, of any other's they are, rotated, a sample.

@@ -364,7 +364,10 @@ impl Scan {
             Probes::Auto => tuning::default_thoroughness(is_short),
             _ => tuning::thoroughness(lists.min(all), all, is_short),
         };
-        let caution = tuning::caution(self.steering.epsilon);
+        let caution = match self.steering.epsilon {
+            Epsilon::Deviations(deviations) => tuning::caution(deviations),
+            Epsilon::Auto | Epsilon::Exact => 1.0,
+        };
         // In later rounds what comes near to the best rows has gone on before.
         let chosen = match first && !everything {
             true => Choice::by_what_is_found(self.scored, funnel, (thoroughness, caution)),

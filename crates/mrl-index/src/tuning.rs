@@ -3,7 +3,6 @@
 
 use crate::build::ROWS_A_LIST;
 use crate::layers::LEADING;
-use crate::scan::Epsilon;
 
 /// About how many lists, of those that a build makes, a first round looks into that the funnel is tuned for, where there
 /// are so many.
@@ -37,11 +36,8 @@ pub(crate) fn thoroughness(probes: usize, lists: usize, is_short: bool) -> f64 {
 
 /// How many times its margin is taken where someone says how many deviations count: a block's reach is to its score what
 /// a deviation is to a row's estimate.
-pub(crate) fn caution(epsilon: Epsilon) -> f64 {
-    match epsilon {
-        Epsilon::Deviations(deviations) => f64::from(deviations / EPSILON),
-        Epsilon::Auto | Epsilon::Exact => 1.0,
-    }
+pub(crate) fn caution(deviations: f32) -> f64 {
+    f64::from(deviations / EPSILON)
 }
 
 /// How a round narrows down the rows that it sees to those whose codes are scored.
