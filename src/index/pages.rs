@@ -159,6 +159,15 @@ impl Buffer {
         self.is_locked = true;
     }
 
+    /// Locks it in common with other readers.
+    fn shared<'a>(mut self) -> SharedPage<'a> {
+        self.lock(pg_sys::BUFFER_LOCK_SHARE);
+        // SAFETY: pinned and locked; what ends that is the new value.
+        let page = unsafe { SharedPage::of(self.buffer) };
+        std::mem::forget(self);
+        page
+    }
+
     fn page(&self) -> pg_sys::Page {
         // SAFETY: the buffer is pinned.
         unsafe { pg_sys::BufferGetPage(self.buffer) }
@@ -237,9 +246,31 @@ unsafe fn set_end(page: pg_sys::Page) {
 
 /// A page locked against changes.
 pub struct SharedPage<'a> {
-    /// Keeps the pin and the lock.
-    _buffer: Buffer,
+    buffer: pg_sys::Buffer,
     body: &'a Body,
+}
+
+impl SharedPage<'_> {
+    /// # Safety
+    /// The buffer is pinned and locked, for this value, which ends both.
+    unsafe fn of(buffer: pg_sys::Buffer) -> Self {
+        // SAFETY: by contract.
+        let body = unsafe { body_of(pg_sys::BufferGetPage(buffer)) };
+        Self { buffer, body }
+    }
+
+    fn header(&self) -> pg_sys::Page {
+        self.body.as_ptr().wrapping_sub(HEADER_BYTES).cast_mut().cast()
+    }
+}
+
+impl Drop for SharedPage<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: pinned and locked since this value was made.
+            unsafe { buffer::unlock(self.buffer) };
+        }
+    }
 }
 
 impl Deref for SharedPage<'_> {
@@ -285,29 +316,18 @@ impl PageStore for BufferStore {
     fn read(&self, block: Block) -> Result<SharedPage<'_>, SqlError> {
         // SAFETY: the relation is open.
         let found = unsafe { buffer::lock_recent(self.index, self.fork, block, &self.recent) };
-        let buffer = match found {
-            Some(buffer) => Buffer { buffer, is_locked: true },
-            None => {
-                let mut buffer = self.find(block)?;
-                buffer.lock(pg_sys::BUFFER_LOCK_SHARE);
-                buffer
-            }
+        let page = match found {
+            // SAFETY: pinned and locked.
+            Some(buffer) => unsafe { SharedPage::of(buffer) },
+            None => self.find(block)?.shared(),
         };
-        let page = buffer.page();
-        // SAFETY: locked until the value that holds both is dropped.
-        let body = unsafe {
-            check_header(page, block)?;
-            body_of(page)
-        };
-        Ok(SharedPage { _buffer: buffer, body })
+        // SAFETY: locked as long as the value lives.
+        unsafe { check_header(page.header(), block)? };
+        Ok(page)
     }
 
     fn read_any(&self, block: Block) -> Result<SharedPage<'_>, SqlError> {
-        let mut buffer = self.pin(block)?;
-        buffer.lock(pg_sys::BUFFER_LOCK_SHARE);
-        // SAFETY: locked until the value that holds both is dropped.
-        let body = unsafe { body_of(buffer.page()) };
-        Ok(SharedPage { _buffer: buffer, body })
+        Ok(self.pin(block)?.shared())
     }
 
     fn expect(&self, block: Block, offset: usize, bytes: usize) {

@@ -8,9 +8,12 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, function_name};
 
-/// An error as the user will see it.
+/// An error as the user will see it. One word, as results that can be one are handed on with every page that is read.
 #[derive(Debug)]
-pub struct SqlError {
+pub struct SqlError(Box<Report>);
+
+#[derive(Debug)]
+struct Report {
     code: Code,
     message: String,
     detail: Option<String>,
@@ -19,23 +22,24 @@ pub struct SqlError {
 
 impl SqlError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), detail: None, hint: None }
+        Self(Box::new(Report { code, message: message.into(), detail: None, hint: None }))
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// Names the index in which it happened.
     pub fn in_index(mut self, name: &str) -> Self {
-        if self.code == Code::ERRCODE_INDEX_CORRUPTED {
-            self.message = self.message.replacen("mrl index", &format!("index \"{name}\""), 1);
+        if self.0.code == Code::ERRCODE_INDEX_CORRUPTED {
+            let index = format!("index \"{name}\"");
+            self.0.message = self.0.message.replacen("mrl index", &index, 1);
         }
         self
     }
@@ -52,12 +56,12 @@ impl SqlError {
     }
 
     fn report(self, level: PgLogLevel) {
-        let mut report =
-            ErrorReport::new(self.code, in_server_encoding(self.message), function_name!());
-        if let Some(detail) = self.detail {
+        let Report { code, message, detail, hint } = *self.0;
+        let mut report = ErrorReport::new(code, in_server_encoding(message), function_name!());
+        if let Some(detail) = detail {
             report = report.set_detail(in_server_encoding(detail));
         }
-        if let Some(hint) = self.hint {
+        if let Some(hint) = hint {
             report = report.set_hint(in_server_encoding(hint));
         }
         report.report(level);
@@ -97,7 +101,7 @@ impl From<VectorError> for SqlError {
             E::Syntax { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
         };
         let mut report = Self::new(code, error.to_string());
-        report.detail = error.detail();
+        report.0.detail = error.detail();
         report
     }
 }

@@ -168,14 +168,23 @@ pub fn kind(body: &Body, block: Block) -> Result<Kind, Damage> {
 }
 
 /// That a page is one of a kind, of a list.
+#[inline]
 pub fn expect(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(), Damage> {
-    if kind(body, block)? != expected {
-        return Err(Damage { block, problem: Problem::Kind(expected) });
+    let is_so = get_u32(body, 0) == MAGIC
+        && get_u16(body, 4) == VERSION
+        && body[6] == expected as u8
+        && list(body) == of;
+    if is_so { Ok(()) } else { Err(unexpected(body, block, expected, of)) }
+}
+
+/// What is wrong with a page that is not that.
+#[cold]
+fn unexpected(body: &Body, block: Block, expected: Kind, of: ListId) -> Damage {
+    match kind(body, block) {
+        Err(damage) => damage,
+        Ok(kind) if kind != expected => Damage { block, problem: Problem::Kind(expected) },
+        Ok(_) => Damage { block, problem: Problem::List(of) },
     }
-    if list(body) != of {
-        return Err(Damage { block, problem: Problem::List(of) });
-    }
-    Ok(())
 }
 
 /// How many bytes of a page there are up to the last one that is not zero, in words of 8.

@@ -329,17 +329,18 @@ impl Seen {
 impl<'s, S: PageStore> Held<'s, S> {
     /// A row page of a list, which is held until another is read.
     fn read(&mut self, store: &'s S, wanted: Block, list: ListId) -> Result<&Body, S::Error> {
-        let body = match self.page.take() {
-            Some((page, body)) if page == wanted => body,
-            former => {
-                drop(former);
-                store.check_interrupts()?;
-                let body = store.read(wanted)?;
-                page::expect(&body, wanted, Kind::Rows, list)?;
-                body
-            }
-        };
-        Ok(&self.page.insert((wanted, body)).1)
+        // It stays where it is kept: to move it takes the processor longer than to look whether it is the one.
+        if self.page.as_ref().is_none_or(|(page, _)| *page != wanted) {
+            self.page = None;
+            store.check_interrupts()?;
+            let body = store.read(wanted)?;
+            page::expect(&body, wanted, Kind::Rows, list)?;
+            self.page = Some((wanted, body));
+        }
+        match &self.page {
+            Some((_, body)) => Ok(body),
+            None => unreachable!("a page that has just been read is held"),
+        }
     }
 }
 
