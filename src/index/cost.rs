@@ -2,7 +2,7 @@
 //!
 //! Before its first row a scan ranks the lists, scores the codes of those that it probes, and reads
 //! some hundred rows of the table; then each further row costs about a random read of the table, and
-//! scoring that grows with the number of rows asked for. Without ORDER BY there is no scan.
+//! scoring that grows with the number of rows asked for. Without ORDER BY there is no scan but for NULLs.
 
 use pgrx::pg_sys;
 
@@ -29,8 +29,9 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let orders = (*path).indexorderbys;
         let conditions = (*path).indexclauses;
         *correlation = 0.0;
-        if orders.is_null() && !only_nulls(conditions) {
-            // No scan without an order.
+        let by_several = !orders.is_null() && (*orders).length > 1;
+        if by_several || (orders.is_null() && !only_nulls(conditions)) {
+            // No scan without an order, nor by two distances: ties of the first would not come by the second.
             *startup = f64::INFINITY;
             *total = f64::INFINITY;
             *selectivity = 0.0;

@@ -29,10 +29,11 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(oid: pg_sys::Oid) -> Result<Self, SqlError> {
+    /// The lock is the table's.
+    fn new(oid: pg_sys::Oid, lock: u32) -> Result<Self, SqlError> {
         // SAFETY: relations are opened with locks, the table before its index, and looked at.
         unsafe {
-            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let lock = lock as pg_sys::LOCKMODE;
             let table = pg_sys::IndexGetRelation(oid, true);
             let not_ours = |name: &str| {
                 SqlError::new(
@@ -49,7 +50,8 @@ impl Opened {
                 return Err(not_ours(&name));
             }
             let table = pg_sys::table_open(table, lock);
-            let opened = Self { table, index: pg_sys::index_open(oid, lock) };
+            let reading = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let opened = Self { table, index: pg_sys::index_open(oid, reading) };
             let name = name_of(opened.index);
             let ours = pg_sys::get_am_oid(c"mrl".as_ptr(), true);
             if (*(*opened.index).rd_rel).relam != ours
@@ -99,8 +101,18 @@ impl Drop for Opened {
     }
 }
 
-fn index_argument(call: &Call) -> Result<Opened, SqlError> {
-    Opened::new(pg_sys::Oid::from(call.get::<i32>(0)? as u32))
+fn index_argument(call: &Call, lock: u32) -> Result<Opened, SqlError> {
+    Opened::new(pg_sys::Oid::from(call.get::<i32>(0)? as u32), lock)
+}
+
+/// The lock of who compares what an index has with itself and its table: it keeps away those that change either, who
+/// would be taken for damage. On a standby, where there is no such lock, it keeps away nobody.
+fn comparing() -> u32 {
+    // SAFETY: reads shared memory.
+    match unsafe { pg_sys::RecoveryInProgress() } {
+        true => pg_sys::AccessShareLock,
+        false => pg_sys::ShareLock,
+    }
 }
 
 fn number(number: u64) -> Option<pg_sys::Datum> {
@@ -109,7 +121,7 @@ fn number(number: u64) -> Option<pg_sys::Datum> {
 
 sql_function! {
     fn mrl_index_info(call) -> () {
-        let opened = index_argument(call)?;
+        let opened = index_argument(call, pg_sys::AccessShareLock)?;
         let info = opened.named(check::info(&opened.store()))?;
         let rows = info.rows + info.references + info.nulls + info.zeros;
         let bytes = u64::from(info.pages) * u64::from(pg_sys::BLCKSZ);
@@ -135,7 +147,7 @@ sql_function! {
     }
 
     fn mrl_index_check(call) -> () {
-        let opened = index_argument(call)?;
+        let opened = index_argument(call, comparing())?;
         let mut tids = Vec::new();
         let found = check::check(&opened.store(), &mut |tid| mrl_memory::push(&mut tids, tid));
         let problems = opened.named(found)?;
@@ -184,8 +196,19 @@ struct Sought<'a> {
 fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError> {
     let mut sought = Sought { tids, missing: BTreeSet::new(), error: None };
     // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
-    // registered as long as the scan runs; the callback gets `sought` only during the call.
+    // registered as long as the scan runs; the callback gets `sought` only during the call. An error takes the user
+    // and the settings back with the transaction.
     unsafe {
+        // Expressions and conditions of the index run as their owner.
+        let (mut user, mut security) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
+        pg_sys::SetUserIdAndSecContext(
+            (*(*opened.table).rd_rel).relowner,
+            security | pg_sys::SECURITY_RESTRICTED_OPERATION as i32,
+        );
+        let settings = pg_sys::NewGUCNestLevel();
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        pg_sys::RestrictSearchPath();
         let info = pg_sys::BuildIndexInfo(opened.index);
         (*info).ii_Concurrent = true;
         (*info).ii_Unique = false;
@@ -201,6 +224,8 @@ fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError
             scan,
         );
         pg_sys::UnregisterSnapshot(snapshot);
+        pg_sys::AtEOXact_GUC(false, settings);
+        pg_sys::SetUserIdAndSecContext(user, security);
     }
     sought.error.map_or(Ok(sought.missing), Err)
 }

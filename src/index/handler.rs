@@ -28,6 +28,24 @@ unsafe extern "C-unwind" fn ambuildphasename(phase: i64) -> *mut c_char {
     name.map_or(std::ptr::null_mut(), |name| name.as_ptr().cast_mut())
 }
 
+/// What SQL can ask of a column of an index: that rows come by distance.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn amproperty(
+    _index: pg_sys::Oid,
+    column: i32,
+    property: pg_sys::IndexAMProperty::Type,
+    _name: *const c_char,
+    result: *mut bool,
+    _is_null: *mut bool,
+) -> bool {
+    let is_answered = column > 0 && property == pg_sys::IndexAMProperty::AMPROP_DISTANCE_ORDERABLE;
+    if is_answered {
+        // SAFETY: the server passes a place for the answer.
+        unsafe { *result = true };
+    }
+    is_answered
+}
+
 sql_function! {
     /// The handler of `CREATE ACCESS METHOD mrl`.
     fn mrl_handler(_call) -> *mut pg_sys::IndexAmRoutine {
@@ -54,6 +72,7 @@ sql_function! {
         routine.amvacuumcleanup = Some(vacuum::amvacuumcleanup);
         routine.amcostestimate = Some(cost::amcostestimate);
         routine.amoptions = Some(options::amoptions);
+        routine.amproperty = Some(amproperty);
         routine.ambuildphasename = Some(ambuildphasename);
         routine.amvalidate = Some(validate::amvalidate);
         routine.ambeginscan = Some(scan::ambeginscan);

@@ -37,6 +37,8 @@ pub struct BufferStore {
     /// Blocks below this one are there.
     known_blocks: Cell<Block>,
     recent: Rc<Recent>,
+    /// Which buffers pages are read into that are in none; null for any.
+    strategy: pg_sys::BufferAccessStrategy,
 }
 
 impl BufferStore {
@@ -45,7 +47,20 @@ impl BufferStore {
     pub unsafe fn new(index: pg_sys::Relation) -> Self {
         // SAFETY: by contract.
         let recent = unsafe { Recent::of(index) };
-        Self { index, fork: pg_sys::ForkNumber::MAIN_FORKNUM, known_blocks: Cell::new(0), recent }
+        let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
+        Self { index, fork, known_blocks: Cell::new(0), recent, strategy: ptr::null_mut() }
+    }
+
+    /// The same for VACUUM, which reads pages into a few buffers of its own.
+    ///
+    /// # Safety
+    /// As [`BufferStore::new`]; the strategy lives as long as this value.
+    pub unsafe fn with_strategy(
+        index: pg_sys::Relation,
+        strategy: pg_sys::BufferAccessStrategy,
+    ) -> Self {
+        // SAFETY: by contract.
+        Self { strategy, ..unsafe { Self::new(index) } }
     }
 
     /// The pages of an unlogged index that it begins with after a crash.
@@ -54,7 +69,7 @@ impl BufferStore {
     /// As [`BufferStore::new`].
     pub unsafe fn initial(index: pg_sys::Relation) -> Self {
         let (fork, recent) = (pg_sys::ForkNumber::INIT_FORKNUM, Rc::default());
-        Self { index, fork, known_blocks: Cell::new(0), recent }
+        Self { index, fork, known_blocks: Cell::new(0), recent, strategy: ptr::null_mut() }
     }
 
     /// Logs every page as it is.
@@ -93,7 +108,7 @@ impl BufferStore {
                 self.fork,
                 block,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
-                ptr::null_mut(),
+                self.strategy,
             )
         };
         self.recent.remember(block, buffer);
@@ -427,15 +442,26 @@ impl PageStore for BufferStore {
         unsafe { pg_sys::GlobalVisCheckRemovableFullXid(ptr::null_mut(), stamp) }
     }
 
-    /// Release 13 has no such question for 64-bit transaction numbers: pages wait for REINDEX.
+    /// Release 13 tells what all sessions may still look at.
     #[cfg(feature = "pg13")]
-    fn is_past(&self, _: u64) -> bool {
-        false
+    fn is_past(&self, stamp: u64) -> bool {
+        // SAFETY: reads shared memory under the server's own lock.
+        stamp < unsafe { pg_sys::GetFullRecentGlobalXmin() }.value
     }
 
     fn check_interrupts(&self) -> Result<(), SqlError> {
         pgrx::check_for_interrupts!();
         memory::check()
+    }
+
+    fn rest(&self) {
+        // SAFETY: called where nothing is locked; the server sleeps where VACUUM has used up its share.
+        unsafe {
+            #[cfg(not(feature = "pg18"))]
+            pg_sys::vacuum_delay_point();
+            #[cfg(feature = "pg18")]
+            pg_sys::vacuum_delay_point(false);
+        }
     }
 }
 

@@ -25,6 +25,8 @@ use crate::vector::datum::Vector;
 #[derive(Debug, Clone, Copy)]
 pub struct Latest {
     pub index: pg_sys::Oid,
+    /// Whose query it was.
+    user: pg_sys::Oid,
     pub counters: Counters,
     pub rows_returned: u64,
 }
@@ -35,8 +37,19 @@ thread_local! {
     static WORKSPACE: Cell<Option<Workspace>> = const { Cell::new(None) };
 }
 
+/// What the session's latest scan has done, where it was the current user's, and row-level security hides nothing of the
+/// table from them: how many rows were looked at says something about those that a policy takes out afterwards.
 pub fn latest() -> Option<Latest> {
-    LATEST.get()
+    LATEST.get().filter(|latest| {
+        // SAFETY: catalog lookups; of an index that is gone nothing is said.
+        unsafe {
+            let table = pg_sys::IndexGetRelation(latest.index, true);
+            let policies = || pg_sys::check_enable_rls(table, pg_sys::InvalidOid, true);
+            latest.user == pg_sys::GetUserId()
+                && table != pg_sys::InvalidOid
+                && policies() as u32 != pg_sys::CheckEnableRlsResult::RLS_ENABLED
+        }
+    })
 }
 
 /// A running scan's rows.
@@ -47,10 +60,11 @@ enum Rows {
 }
 
 /// What `IndexScanDesc.opaque` points to.
-#[derive(Default)]
 struct Running {
     rows: Option<Rows>,
     returned: u64,
+    /// Whose query it is.
+    user: pg_sys::Oid,
 }
 
 impl Running {
@@ -77,7 +91,9 @@ pub unsafe extern "C-unwind" fn ambeginscan(
     unsafe {
         let scan = pg_sys::RelationGetIndexScan(index, keys, orders);
         let context = pgrx::PgMemoryContexts::CurrentMemoryContext;
-        (*scan).opaque = leak_into(context, Running::default()).cast();
+        (*scan).opaque =
+            leak_into(context, Running { rows: None, returned: 0, user: pg_sys::GetUserId() })
+                .cast();
         scan
     }
 }
@@ -121,7 +137,13 @@ pub unsafe extern "C-unwind" fn amgettuple(
     // SAFETY: begun by `ambeginscan`; the relation stays open as long as the scan.
     unsafe {
         let index = (*scan).indexRelation;
-        let found = or_raise(index, next(scan));
+        let found = or_raise(
+            index,
+            next(scan).map_err(|error| {
+                // Nothing on a standby keeps pages that the primary has given another use from scans that still run.
+                if pg_sys::RecoveryInProgress() { error.perhaps_of_recovery() } else { error }
+            }),
+        );
         if let Some(tid) = found {
             (*scan).xs_heaptid = item_pointer(tid);
             (*scan).xs_recheck = false;
@@ -158,7 +180,8 @@ unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
         None => (None, Counters::default()),
     };
     running.returned += u64::from(found.is_some());
-    LATEST.set(Some(Latest { index, counters, rows_returned: running.returned }));
+    let (user, rows_returned) = (running.user, running.returned);
+    LATEST.set(Some(Latest { index, user, counters, rows_returned }));
     Ok(found)
 }
 
@@ -181,15 +204,11 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
             return Err(internal("non-MVCC snapshots are not supported with mrl"));
         }
         count_scan(index);
-        let mut wanted = Wanted::All;
-        for key in 0..(*scan).numberOfKeys as usize {
-            let flags = (*(*scan).keyData.add(key)).sk_flags as u32;
-            wanted = match () {
-                () if flags & pg_sys::SK_SEARCHNULL != 0 => Wanted::OnlyNull,
-                () if flags & pg_sys::SK_SEARCHNOTNULL != 0 => Wanted::NotNull,
-                () => return Err(internal("mrl indexes have no search operators")),
-            };
+        #[cfg(feature = "pg18")]
+        if let Some(counters) = (*scan).instrument.as_mut() {
+            counters.nsearches += 1;
         }
+        let Some(wanted) = wanted_by(scan)? else { return Ok(Rows::Any(Vec::new().into_iter())) };
         // After the snapshot was taken: what it sees is in the lists of this copy.
         let directory = directory::current((*index).rd_id, store)?;
         let dimensions = directory.meta.dimensions;
@@ -204,10 +223,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         }
         let order = &*(*scan).orderByData;
         if order.sk_flags as u32 & pg_sys::SK_ISNULL != 0 {
-            return Ok(Rows::Any(match wanted {
-                Wanted::All => every_tid(store, &directory)?.into_iter(),
-                _ => return Err(internal("cannot scan mrl index for NULL with a condition")),
-            }));
+            return Ok(Rows::Any(every_tid(store, &directory, wanted)?.into_iter()));
         }
         let query = Vector::from_sql(order.sk_argument)?;
         let class = class_of(index)?;
@@ -217,6 +233,30 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         let scan = Scan::with_workspace(directory, &asked, steering, workspace);
         Ok(Rows::Near(Box::new(scan), reranker))
     }
+}
+
+/// Which rows the conditions leave; nothing where they contradict each other.
+///
+/// # Safety
+/// The scan is running.
+unsafe fn wanted_by(scan: pg_sys::IndexScanDesc) -> Result<Option<Wanted>, SqlError> {
+    let mut wanted = Wanted::All;
+    // SAFETY: by contract; there are as many keys as the number says.
+    let keys = unsafe { 0..(*scan).numberOfKeys as usize };
+    for key in keys {
+        // SAFETY: as above.
+        let flags = unsafe { (*(*scan).keyData.add(key)).sk_flags } as u32;
+        let condition = match () {
+            () if flags & pg_sys::SK_SEARCHNULL != 0 => Wanted::OnlyNull,
+            () if flags & pg_sys::SK_SEARCHNOTNULL != 0 => Wanted::NotNull,
+            () => return Err(internal("mrl indexes have no search operators")),
+        };
+        if wanted != Wanted::All && wanted != condition {
+            return Ok(None);
+        }
+        wanted = condition;
+    }
+    Ok(Some(wanted))
 }
 
 /// The query as the index is asked: of its dimension at most, truncated as the operator does.

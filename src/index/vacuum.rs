@@ -19,7 +19,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     // SAFETY: the server passes an open index, and a callback that asks about one TID.
     unsafe {
         let index = (*info).index;
-        let store = BufferStore::new(index);
+        let store = BufferStore::with_strategy(index, (*info).strategy);
         let stats = or_new(stats);
         let mut is_dead = |tid| {
             let mut pointer = item_pointer(tid);
@@ -43,7 +43,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
             return stats;
         }
         let index = (*info).index;
-        let store = BufferStore::new(index);
+        let store = BufferStore::with_strategy(index, (*info).strategy);
         let was_scanned = !stats.is_null();
         let stats = or_new(stats);
         let swept = or_raise(index, vacuum::clean_up(&store));

@@ -166,7 +166,8 @@ unsafe fn take_recent(
     let buffer = recent.buffer(block);
     let turn = recent.turn.get().wrapping_add(1);
     recent.turn.set(turn);
-    if buffer == 0 || turn.is_multiple_of(LONG_WAY) {
+    // Of a buffer of the session's own, whose number is negative, releases before 14.5 look at another's.
+    if buffer <= 0 || turn.is_multiple_of(LONG_WAY) {
         return None;
     }
     // SAFETY: by contract.

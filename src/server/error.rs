@@ -44,6 +44,20 @@ impl SqlError {
         self
     }
 
+    /// The same, on a standby: a page that is not what it was thought to be has most likely been given another use.
+    pub fn perhaps_of_recovery(self) -> Self {
+        if self.0.code != Code::ERRCODE_INDEX_CORRUPTED {
+            return self;
+        }
+        let message = "canceling statement due to conflict with recovery";
+        Self::new(Code::ERRCODE_T_R_SERIALIZATION_FAILURE, message)
+            .detail(format!(
+                "A page of an mrl index may have been given another use while the scan went on: {}.",
+                self.0.message
+            ))
+            .hint("Run the query again; hot_standby_feedback keeps such pages. Where it goes on, REINDEX the index on the primary.")
+    }
+
     /// Raises the error; the server's handler takes over. Rust values on the way are dropped.
     pub fn raise(self) -> ! {
         self.report(PgLogLevel::ERROR);

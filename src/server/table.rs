@@ -105,9 +105,11 @@ pub unsafe fn build_scan(
     state: *mut c_void,
     scan: pg_sys::TableScanDesc,
 ) -> f64 {
-    let (sync, any_visible, progress, start, count) = match rows {
-        Rows::Indexed { progress } => (true, false, progress, 0, pg_sys::InvalidBlockNumber),
-        Rows::Block(block) => (false, true, false, block, 1),
+    // Any visible: of other snapshots than that of a plain build the server allows no.
+    let any_visible = false;
+    let (sync, progress, start, count) = match rows {
+        Rows::Indexed { progress } => (true, progress, 0, pg_sys::InvalidBlockNumber),
+        Rows::Block(block) => (false, false, block, 1),
     };
     // SAFETY: by contract.
     unsafe {

@@ -55,6 +55,36 @@ def test_who_cannot_read_the_table_learns_nothing(guarded):
     guarded.execute("REVOKE EXECUTE ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) FROM stranger, owning")
 
 
+def test_a_check_runs_what_the_owner_wrote_as_the_owner(guarded):
+    """An expression of an index is its owner's: whoever has the index checked must not lend it their rights."""
+    guarded.execute("GRANT CREATE ON SCHEMA public TO owning; SET ROLE owning")
+    guarded.execute("""
+        CREATE TABLE ran_as (who text);
+        CREATE FUNCTION rows_of_others(v mrlvec) RETURNS mrlvec IMMUTABLE LANGUAGE plpgsql AS
+            $$ BEGIN IF current_user <> 'owning' THEN RAISE 'ran as %', current_user; END IF; RETURN v; END $$;
+        CREATE INDEX trap ON guarded USING mrl ((rows_of_others(emb)::mrlvec(16)));
+        CREATE INDEX trap_too ON guarded USING mrl (emb) WHERE rows_of_others(emb) IS NOT NULL""")
+    guarded.execute("RESET ROLE")
+    for index in ["trap", "trap_too"]:
+        assert guarded.execute(f"SELECT * FROM mrl_index_check('{index}', true)").fetchall() == []
+        assert guarded.execute("SELECT current_user = session_user").fetchone() == (True,)
+    guarded.execute("DROP TABLE ran_as; DROP FUNCTION rows_of_others CASCADE; REVOKE CREATE ON SCHEMA public FROM owning")
+
+
+def test_what_a_scan_did_is_told_to_who_ran_it_and_sees_all_rows(policy):
+    policy.execute("RESET ROLE")
+    policy.execute(BY_INDEX)
+    policy.execute(NEAREST)
+    assert policy.execute("SELECT rows_returned FROM mrl_scan_stats()").fetchall() == [(10,)]
+    policy.execute("SET ROLE tenant")
+    assert policy.execute("SELECT * FROM mrl_scan_stats()").fetchall() == []
+    policy.execute(NEAREST)
+    assert policy.execute("SELECT * FROM mrl_scan_stats()").fetchall() == []
+    policy.execute("RESET ROLE; ALTER TABLE guarded DISABLE ROW LEVEL SECURITY; SET ROLE tenant")
+    policy.execute(NEAREST)
+    assert policy.execute("SELECT rows_returned FROM mrl_scan_stats()").fetchall() == [(10,)]
+
+
 def test_a_column_that_may_not_be_read_stays_unread(guarded):
     guarded.execute("GRANT SELECT (id, tenant) ON guarded TO tenant")
     guarded.execute("SET ROLE tenant")

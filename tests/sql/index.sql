@@ -81,6 +81,19 @@ SELECT id FROM rows WHERE emb IS NULL;
 SELECT count(*) FROM (SELECT id FROM rows WHERE emb IS NOT NULL ORDER BY emb <#> made(1, 24)) s;
 SELECT count(*) FROM (SELECT id FROM rows ORDER BY emb <#> NULL::mrlvec) s;
 
+-- A query that turns out to be NULL: all rows that the conditions leave, in any order.
+SELECT bool_or(line LIKE '%Order By%') AS by_the_index FROM plan_of('SELECT id FROM rows ORDER BY emb <=> (SELECT emb FROM rows WHERE id = 10001)') line;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM rows ORDER BY emb <=> (SELECT emb FROM rows WHERE id = 10001)) s;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM rows WHERE emb IS NOT NULL ORDER BY emb <=> (SELECT emb FROM rows WHERE id = 10001)) s;
+SELECT id FROM rows WHERE emb IS NULL ORDER BY emb <=> (SELECT emb FROM rows WHERE id = 10001);
+SELECT count(*) FROM (SELECT id FROM rows WHERE emb IS NULL AND emb IS NOT NULL ORDER BY emb <=> made(1, 24)) s;
+
+-- Ties of one distance do not come by another: the server sorts.
+SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows ORDER BY emb <#> made(1, 24), emb <#> made(2, 24)') line;
+SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows ORDER BY emb <#> made(1, 24)') line;
+
+SELECT pg_index_column_has_property('rows_emb', 1, 'distance_orderable') AS by_distance, pg_index_column_has_property('rows_emb', 1, 'returnable') AS returnable;
+
 -- What a scan did, and what the index consists of.
 SELECT id FROM rows ORDER BY emb <#> made(5, 24) LIMIT 1;
 SELECT index, rounds, lists_probed > 0 AS lists, codes_scored >= codes_finished AS codes, rows_reranked > 0 AS reranked, rows_returned FROM mrl_scan_stats();

@@ -454,11 +454,17 @@ impl Scan {
     }
 }
 
-/// Every TID of an index, in no order: for a query whose distances are all NULL.
-pub fn every_tid<S: PageStore>(store: &S, directory: &Directory) -> Result<Vec<Tid>, S::Error> {
+/// Every TID of the rows that are wanted, in no order: for a query whose distances are all NULL.
+pub fn every_tid<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    wanted: Wanted,
+) -> Result<Vec<Tid>, S::Error> {
     let shape = &directory.encoder.shape;
     let (mut tids, mut bytes) = (Vec::new(), Vec::new());
-    for list in directory.live_lists().iter().copied().chain([ZEROS, NULLS]) {
+    let vectors = directory.live_lists().iter().copied().chain([ZEROS]);
+    let vectors = vectors.filter(|_| wanted != Wanted::OnlyNull);
+    for list in vectors.chain([NULLS].into_iter().filter(|_| wanted != Wanted::NotNull)) {
         let entry = directory.entries.get(list as usize);
         let head = entry.ok_or(damaged(META_BLOCK, "no such list"))?.head;
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();

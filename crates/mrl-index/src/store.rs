@@ -104,6 +104,8 @@ pub trait PageStore {
     /// Called in every loop; an error ends the work, between two changes. An error too where memory is short
     /// ([`mrl_memory::check`]).
     fn check_interrupts(&self) -> Result<(), Self::Error>;
+    /// Called between two lists in work that nobody waits for, while nothing is locked: it may sleep.
+    fn rest(&self) {}
 }
 
 /// Counts the steps along a chain of pages: damage may have made a circle of it.

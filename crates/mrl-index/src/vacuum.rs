@@ -46,6 +46,7 @@ pub fn bulk_delete<S: PageStore>(
     let mut list = 0;
     loop {
         store.check_interrupts()?;
+        store.rest();
         // Lists that splits add meanwhile have higher ids.
         let meta = Meta::read(&*store.read(META_BLOCK)?)?;
         if list >= meta.next_list {
