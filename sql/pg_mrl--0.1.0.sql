@@ -402,7 +402,7 @@ COMMENT ON OPERATOR CLASS mrlvec_l2_ops USING mrl IS 'Euclidean distance';
 
 CREATE FUNCTION mrl_index_info(
     index regclass, OUT format_version integer, OUT dimensions integer, OUT coarse_dims integer,
-    OUT keeps_vectors boolean, OUT lists integer, OUT retired_lists integer, OUT rows bigint,
+    OUT keeps_vectors boolean, OUT lists integer, OUT retired_lists integer, OUT lists_made integer, OUT rows bigint,
     OUT references_to_rows bigint, OUT null_rows bigint, OUT zero_rows bigint,
     OUT smallest_list bigint, OUT largest_list bigint, OUT pages bigint,
     OUT bytes_per_row double precision, OUT fill double precision, OUT frames_per_list double precision

@@ -60,7 +60,7 @@ impl PageStore for WatchedStore {
         self.pages.read(block)
     }
 
-    fn read_any(&self, block: Block) -> Result<Rc<Body>, Failure> {
+    fn read_any(&self, block: Block) -> Result<Option<Rc<Body>>, Failure> {
         self.count();
         self.pages.read_any(block)
     }

@@ -13,10 +13,11 @@ use mrl_memory::OutOfMemory;
 use pgrx::pg_sys;
 
 use crate::index::class::{class_of, dimensions_of, keeps_copies};
+use crate::index::errors::or_raise;
 use crate::index::handler::Phase;
-use crate::index::insert::{or_raise, tid_of};
 use crate::index::options::options_of;
 use crate::index::pages::BufferStore;
+use crate::index::tid::tid_of;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::server::{memory, signals, table};

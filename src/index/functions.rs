@@ -12,9 +12,10 @@ use mrl_index::page::VERSION;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::index::insert::{name_of, tid_of};
+use crate::index::errors::name_of;
 use crate::index::pages::BufferStore;
 use crate::index::scan;
+use crate::index::tid::tid_of;
 use crate::server::call::{Call, IntoSql};
 use crate::server::catalog;
 use crate::server::error::SqlError;
@@ -132,6 +133,7 @@ sql_function! {
             info.copies.into_sql(),
             (info.lists as i32).into_sql(),
             (info.retired_lists as i32).into_sql(),
+            (info.lists_made as i32).into_sql(),
             number(info.rows),
             number(info.references),
             number(info.nulls),

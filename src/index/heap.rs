@@ -11,7 +11,7 @@ use mrl_vector::distance;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::index::insert::item_pointer;
+use crate::index::tid::item_pointer;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::server::heap::Heap;

@@ -1,6 +1,4 @@
-//! One row more: `aminsert`.
-
-use std::ffi::CStr;
+//! Inserting a row: `aminsert`.
 
 use mrl_index::group::Tid;
 use mrl_index::insert::{self, Inserted};
@@ -10,52 +8,13 @@ use mrl_index::split;
 use pgrx::pg_sys;
 
 use crate::index::directory;
+use crate::index::errors::or_raise;
 use crate::index::pages::BufferStore;
+use crate::index::tid::tid_of;
 use crate::index::vectors::HeapVectors;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::vector::datum::Vector;
-
-/// A heap tuple's address as the index keeps it.
-///
-/// # Safety
-/// The pointer is to an item pointer of the server's.
-pub unsafe fn tid_of(pointer: pg_sys::ItemPointer) -> Tid {
-    // SAFETY: by contract.
-    let pointer = unsafe { &*pointer };
-    let block = u64::from(pointer.ip_blkid.bi_hi) << 16 | u64::from(pointer.ip_blkid.bi_lo);
-    block << 16 | u64::from(pointer.ip_posid)
-}
-
-/// The other way round.
-pub fn item_pointer(tid: Tid) -> pg_sys::ItemPointerData {
-    pg_sys::ItemPointerData {
-        ip_blkid: pg_sys::BlockIdData { bi_hi: (tid >> 32) as u16, bi_lo: (tid >> 16) as u16 },
-        ip_posid: tid as u16,
-    }
-}
-
-/// An index's name.
-///
-/// # Safety
-/// The relation is open.
-pub unsafe fn name_of(index: pg_sys::Relation) -> String {
-    // SAFETY: by contract: a NUL-terminated name.
-    let name = unsafe { CStr::from_ptr((*(*index).rd_rel).relname.data.as_ptr()) };
-    name.to_string_lossy().into_owned()
-}
-
-/// A result, or its error raised with the index's name.
-///
-/// # Safety
-/// The relation is open.
-pub unsafe fn or_raise<T>(index: pg_sys::Relation, result: Result<T, SqlError>) -> T {
-    match result {
-        Ok(value) => value,
-        // SAFETY: by contract.
-        Err(error) => error.in_index(&unsafe { name_of(index) }).raise(),
-    }
-}
 
 #[cfg(not(feature = "pg13"))]
 #[pgrx::pg_guard]

@@ -5,6 +5,7 @@
 //! | [`handler`] | the table of callbacks |
 //! | [`class`], [`options`], [`steering`] | what an index is of, and how it was and is asked to work |
 //! | [`pages`] | the index's pages in the server's buffers, changed through generic WAL |
+//! | [`tid`], [`errors`] | rows' places in the table; errors that name the index |
 //! | [`directory`] | the copy of an index's directory that a session keeps |
 //! | [`build`], [`insert`], [`vacuum`] | what changes an index |
 //! | [`vectors`] | the table's vectors, for a list that is split |
@@ -16,6 +17,7 @@ mod build;
 mod class;
 mod cost;
 mod directory;
+mod errors;
 mod functions;
 mod handler;
 mod heap;
@@ -24,6 +26,7 @@ pub mod options;
 mod pages;
 mod scan;
 pub mod steering;
+mod tid;
 mod vacuum;
 mod validate;
 mod vectors;

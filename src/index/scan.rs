@@ -12,11 +12,12 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::index::class::{Class, class_of};
 use crate::index::directory;
+use crate::index::errors::or_raise;
 use crate::index::heap::HeapReranker;
-use crate::index::insert::{item_pointer, or_raise};
 use crate::index::options::options_of;
 use crate::index::pages::BufferStore;
 use crate::index::steering::steering;
+use crate::index::tid::item_pointer;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::vector::datum::Vector;

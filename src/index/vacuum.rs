@@ -2,12 +2,16 @@
 
 use std::ffi::c_void;
 
+use mrl_index::meta::MOST_LIST_NUMBERS;
 use mrl_index::store::PageStore;
 use mrl_index::vacuum;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::index::insert::{item_pointer, or_raise};
+use crate::index::errors::{name_of, or_raise};
 use crate::index::pages::BufferStore;
+use crate::index::tid::item_pointer;
+use crate::server::error::SqlError;
 
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn ambulkdelete(
@@ -48,6 +52,17 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         let stats = or_new(stats);
         let swept = or_raise(index, vacuum::clean_up(&store));
         pg_sys::IndexFreeSpaceMapVacuum(index);
+        if swept.lists_left < MOST_LIST_NUMBERS / 10 {
+            let message = format!(
+                "index \"{}\" can make {} lists more of {MOST_LIST_NUMBERS}",
+                name_of(index),
+                swept.lists_left
+            );
+            SqlError::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+                .detail("Each split and each list written anew takes some; without any lists grow, and scans slow down.")
+                .hint("REINDEX it.")
+                .warn();
+        }
         (*stats).num_pages = or_raise(index, store.block_count());
         (*stats).pages_free = swept.free;
         if !was_scanned {

@@ -9,7 +9,7 @@ use mrl_index::group::Tid;
 use pgrx::pg_sys;
 use pgrx::varlena::varatt_is_1b_e;
 
-use crate::index::insert::item_pointer;
+use crate::index::tid::item_pointer;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
 use crate::server::heap::Heap;

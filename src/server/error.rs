@@ -123,6 +123,11 @@ impl From<VectorError> for SqlError {
 /// What is wrong with a page of an index.
 impl From<Damage> for SqlError {
     fn from(damage: Damage) -> Self {
+        if let Problem::Full(_) = damage.problem {
+            let message = "mrl index cannot hold more rows whose vectors are equal or nearly so";
+            return Self::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+                .hint("A partial index can leave such rows out.");
+        }
         let hint = match damage.problem {
             Problem::Version(_) => {
                 "REINDEX the index, or install the release of pg_mrl that wrote it."

@@ -104,6 +104,19 @@ SELECT recall >= 0.9 AS found, index_milliseconds > 0 AS index, exact_millisecon
 SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 100, 5, 8);
 SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
 SHOW enable_seqscan;
+BEGIN;
+SELECT pg_stat_get_xact_numscans('rows_emb'::regclass) AS former \gset
+SELECT count(*) FROM (SELECT id FROM rows ORDER BY emb <#> made(5, 24) LIMIT 3) s;
+SELECT pg_stat_get_xact_numscans('rows_emb'::regclass) - :former AS scans;
+ROLLBACK;
+-- A row that the index was not told about.
+BEGIN;
+UPDATE pg_index SET indisready = false WHERE indexrelid = 'rows_emb'::regclass;
+INSERT INTO rows VALUES (30000, 1, made(30000, 24)), (30001, 1, NULL);
+UPDATE pg_index SET indisready = true WHERE indexrelid = 'rows_emb'::regclass;
+SELECT count(*), bool_and(problem ~ '^row \(\d+,\d+\) of the table is missing$') AS named FROM mrl_index_check('rows_emb', true) problem;
+SELECT count(*) FROM mrl_index_check('rows_emb');
+ROLLBACK;
 -- They tell about rows that row-level security may hide.
 CREATE ROLE nobody_special;
 SET ROLE nobody_special;

@@ -55,6 +55,8 @@ pub struct Builder<'a, S: PageStore> {
     /// Rows that wait, of all lists, and how many of them are kept at most.
     waiting: usize,
     most_waiting: usize,
+    /// Those of them that the last blocks formed have left over.
+    left_over: usize,
     workers: Workers,
 }
 
@@ -87,6 +89,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             lists,
             references: Default::default(),
             waiting: 0,
+            left_over: 0,
             most_waiting: memory / row,
             workers,
         })
@@ -104,9 +107,11 @@ impl<'a, S: PageStore> Builder<'a, S> {
             mrl_memory::push(&mut self.lists[index].rows, (tid, row))?;
             self.waiting += 1;
         }
-        if self.waiting > self.most_waiting {
+        // Of many lists those that are left over are many: with a few more there would be no whole blocks.
+        if self.waiting > self.most_waiting.max(2 * self.left_over) {
             self.form_blocks(false)?;
-            self.waiting = self.lists.iter().map(|list| list.rows.len()).sum();
+            self.left_over = self.lists.iter().map(|list| list.rows.len()).sum();
+            self.waiting = self.left_over;
         }
         Ok(())
     }
@@ -162,6 +167,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         }
         let (store, shape) = (self.store, &self.encoder.shape);
         let open = &mut self.lists[index];
+        let ordinal = group::ordinal(list, open.groups)?;
         let group = open.group.get_or_insert_with(|| {
             let mut group = OpenGroup {
                 body: [0; BODY_BYTES],
@@ -169,7 +175,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
                 rows: (0, [0; BODY_BYTES]),
                 copies: None,
             };
-            group::format_group(&mut group.body, list, open.groups, shape);
+            group::format_group(&mut group.body, list, ordinal, shape);
             page::set_next(&mut group.body, open.last.unwrap_or(NONE));
             group::set_frame(&mut group.body, 0, list);
             page::format(&mut group.rows.1, Kind::Rows, list);

@@ -54,7 +54,10 @@ pub fn read_members<S: PageStore>(
                 let slot = index * ROWS + in_block;
                 let number = group.reference_number(slot);
                 let others = number.map(|number| references.of(number.into()));
-                let all = [stored.tid(in_block)].into_iter().chain(others.into_iter().flatten());
+                // What a crash amid a vacuum leaves: a reference that has taken its row's place already.
+                let own = stored.tid(in_block);
+                let others = others.into_iter().flatten().filter(|tid| *tid != own);
+                let all = [own].into_iter().chain(others);
                 let mut tids = Vec::new();
                 for tid in all.filter(|tid| is_wanted(*tid)) {
                     mrl_memory::push(&mut tids, tid)?;
@@ -180,7 +183,8 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         let mut change = self.store.change()?;
         let (place, block) = change.allocate()?;
         let shape = &self.directory.encoder.shape;
-        group::format_group(change.body_mut(place), self.list, self.groups, shape);
+        let ordinal = group::ordinal(self.list, self.groups)?;
+        group::format_group(change.body_mut(place), self.list, ordinal, shape);
         page::set_next(change.body_mut(place), self.group);
         group::set_open(change.body_mut(place), block);
         change.commit()?;

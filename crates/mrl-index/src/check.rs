@@ -7,10 +7,10 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, Tid};
-use crate::meta::{FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
+use crate::meta::{Entry, FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE};
 use crate::records::{Records, wide};
-use crate::references::read_references;
+use crate::references::count_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::{PageStore, Steps};
@@ -23,6 +23,9 @@ pub struct Info {
     pub copies: bool,
     pub lists: usize,
     pub retired_lists: usize,
+    /// Lists that there are or have been, with those of rows without distances, of
+    /// [`MOST_LIST_NUMBERS`](crate::meta::MOST_LIST_NUMBERS).
+    pub lists_made: usize,
     pub rows: u64,
     pub references: u64,
     pub nulls: u64,
@@ -48,6 +51,7 @@ pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Er
     for block in check.directory.meta.directory.clone() {
         check.page(block)?;
     }
+    check.frames()?;
     for list in 0..check.directory.entries.len() as ListId {
         store.check_interrupts()?;
         check.list(list, visit)?;
@@ -88,13 +92,24 @@ impl<S: PageStore> Check<'_, S> {
         Ok(())
     }
 
+    /// The pages of frames, and that the next frame takes none's place.
+    fn frames(&mut self) -> Result<(), OutOfMemory> {
+        let lists = self.directory.entries.iter().skip(FIRST_LIST as usize);
+        let blocks: BTreeSet<Block> = lists.clone().map(|entry| entry.frame_block).collect();
+        let (newest, used) = (self.directory.meta.frames_block, self.directory.meta.frames_used);
+        let is_beyond =
+            |entry: &Entry| entry.frame_block == newest && usize::from(entry.frame_place) >= used;
+        if lists.clone().any(is_beyond) {
+            self.problem(format!("block {newest} has frames beyond the {used} that are counted"))?;
+        }
+        blocks.into_iter().filter(|block| *block != NONE).try_for_each(|block| self.page(block))
+    }
+
     fn list(&mut self, list: ListId, visit: Visit) -> Result<(), S::Error> {
         let entry = self.directory.entries[list as usize];
         if list >= FIRST_LIST {
-            let frame = self.directory.frame(self.store, list)?;
-            if frame.len() != self.directory.meta.dimensions {
-                self.problem(format!("list {list} has no frame"))?;
-            }
+            // That there is one is an error of its own.
+            self.directory.frame(self.store, list)?;
         }
         if entry.state == State::Gone {
             return Ok(());
@@ -120,6 +135,10 @@ impl<S: PageStore> Check<'_, S> {
             next_opens.insert(block, group.next_open());
             if groups.insert(group.ordinal(), block).is_some() {
                 self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
+            }
+            // A scan counts them up to the first that is none.
+            if group.frames().windows(2).any(|pair| pair[0] == 0 && pair[1] != 0) {
+                self.problem(format!("block {block} has a gap among its frames"))?;
             }
             for other in group.other_pages().collect::<Vec<_>>() {
                 self.page(other)?;
@@ -228,6 +247,7 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
         coarse_dimensions: directory.meta.coarse_dimensions,
         copies: directory.meta.copies,
         lists: directory.live_lists().len(),
+        lists_made: directory.meta.next_list as usize,
         retired_lists: directory
             .entries
             .iter()
@@ -240,7 +260,7 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
     for list in [NULLS, ZEROS].into_iter().chain(directory.live_lists().iter().copied()) {
         let head = directory.entries[list as usize].head;
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-        let references = read_references(store, list, newest)?.len() as u64;
+        let references = count_references(store, list, newest)?;
         match list {
             NULLS => info.nulls = references,
             ZEROS => info.zeros = references,

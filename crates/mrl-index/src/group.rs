@@ -19,7 +19,8 @@ use mrl_kernels::CodeScales;
 use crate::block::ROWS;
 use crate::codes::Factors;
 use crate::page::{
-    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, damaged, get_u16, get_u32, put,
+    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, Problem, damaged, get_u16, get_u32,
+    put,
 };
 use crate::records::{LANES, Records, narrow};
 use crate::rows::{get_tid, put_tid};
@@ -192,10 +193,16 @@ impl<'a> Summaries<'a> {
     }
 }
 
+/// The ordinal of a list's group that has so many before it: a list ends where they can't be told apart any more, with
+/// some 20 million rows.
+pub fn ordinal(list: ListId, groups: usize) -> Result<u16, Damage> {
+    u16::try_from(groups).map_err(|_| Damage { block: NONE, problem: Problem::Full(list) })
+}
+
 /// Makes a page a group without rows.
-pub fn format_group(body: &mut Body, list: ListId, ordinal: usize, shape: &Shape) {
+pub fn format_group(body: &mut Body, list: ListId, ordinal: u16, shape: &Shape) {
     page::format(body, Kind::Group, list);
-    put(body, 16, &(ordinal as u16).to_le_bytes());
+    put(body, 16, &ordinal.to_le_bytes());
     for offset in [20, 24, 28, 32] {
         put(body, offset, &NONE.to_le_bytes());
     }

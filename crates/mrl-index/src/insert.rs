@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
 use crate::meta::{Entry, META_BLOCK, Metric, NULLS, State, ZEROS};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::patience::slots_before_split;
 use crate::query::Query;
 use crate::references::{add_reference, refer};
 use crate::rows::{self, Row, Rows};
@@ -19,8 +20,6 @@ use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, ListLock, PageStore};
 use crate::summary::{self, Offset};
 
-/// Slots of a list that is due to be split.
-pub const SLOTS_BEFORE_SPLIT: usize = 2176;
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 7;
 
@@ -98,8 +97,7 @@ pub fn insert<S: PageStore>(
     }
     let row = directory.encoder.row(vector, &directory.frame(store, list)?);
     let slots = add_row(store, directory, list, tid, vector, &row)?;
-    let patience = directory.entries[list as usize].patience.min(16);
-    let full = slots > SLOTS_BEFORE_SPLIT << patience;
+    let full = slots > slots_before_split(directory.entries[list as usize]);
     Ok(if full { Inserted::Full(list) } else { Inserted::Done })
 }
 
@@ -260,7 +258,7 @@ fn grow<S: PageStore>(
     if group.open() != full || page::next(change.body(place)) != newest {
         return Ok(());
     }
-    let ordinal = group.ordinal().max(newest_ordinal) + 1;
+    let ordinal = group::ordinal(list, group.ordinal().max(newest_ordinal) + 1)?;
     let (new, new_block) = change.allocate()?;
     group::format_group(change.body_mut(new), list, ordinal, shape);
     page::set_next(change.body_mut(new), newest);

@@ -119,8 +119,8 @@ impl PageStore for MemoryStore {
         page
     }
 
-    fn read_any(&self, block: Block) -> Result<Rc<Body>, Failure> {
-        self.page(block)
+    fn read_any(&self, block: Block) -> Result<Option<Rc<Body>>, Failure> {
+        self.page(block).map(Some)
     }
 
     fn expect(&self, block: Block, offset: usize, bytes: usize) {

@@ -42,6 +42,8 @@ const ENTRY_BYTES: usize = 24;
 pub const ENTRIES_ON_PAGE: usize = (BODY_BYTES - TAG_BYTES) / ENTRY_BYTES;
 const POINTERS: usize = 64;
 const MOST_DIRECTORY_PAGES: usize = (BODY_BYTES - POINTERS) / 4;
+/// Lists that an index can have had: a list's number is never given to another.
+pub const MOST_LIST_NUMBERS: usize = MOST_DIRECTORY_PAGES * ENTRIES_ON_PAGE;
 
 /// By what the rows are compared with a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,11 @@ impl Meta {
     /// The directory page that has a list's entry.
     pub fn directory_block(&self, list: ListId) -> Option<Block> {
         self.directory.get(list as usize / ENTRIES_ON_PAGE).copied()
+    }
+
+    /// How many lists can still be made.
+    pub fn lists_left(&self) -> usize {
+        MOST_LIST_NUMBERS.saturating_sub(self.next_list as usize)
     }
 
     /// Whether the directory can still grow by a page.

@@ -82,6 +82,8 @@ pub enum Problem {
     Kind(Kind),
     /// It belongs to another list.
     List(ListId),
+    /// No damage: the list has as many groups as can be told apart.
+    Full(ListId),
     /// A number on it is out of its range.
     Content(&'static str),
 }
@@ -97,6 +99,7 @@ impl fmt::Display for Damage {
             ),
             Problem::Kind(kind) => write!(f, "block {block} is not a {kind:?} page"),
             Problem::List(list) => write!(f, "block {block} does not belong to list {list}"),
+            Problem::Full(list) => write!(f, "list {list} is full"),
             Problem::Content(what) => write!(f, "block {block}: {what}"),
         }
     }

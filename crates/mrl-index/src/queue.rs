@@ -6,15 +6,17 @@ use mrl_memory::OutOfMemory;
 
 use crate::group::Tid;
 use crate::order;
-use crate::page::Block;
+use crate::page::{Block, ListId};
 
 /// A row that waits for its exact distance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub upper: f32,
     pub tid: Tid,
+    /// Where the index keeps its vector; [`NONE`](crate::page::NONE) where it keeps none.
     pub copy: Block,
     pub slot: u16,
+    pub list: ListId,
 }
 
 /// A row with its exact distance. The greatest is the nearest; of equally near ones the first TID.

@@ -233,6 +233,62 @@ pub fn read_references<S: PageStore>(
     Ok(all)
 }
 
+/// How many references a list has, from the newest page on.
+pub fn count_references<S: PageStore>(
+    store: &S,
+    list: ListId,
+    newest: Block,
+) -> Result<u64, S::Error> {
+    let (mut count, mut block, mut steps) = (0, newest, Steps::default());
+    while block != NONE {
+        steps.step(store, block)?;
+        let body = store.read(block)?;
+        count += References::new(&body, block, list)?.count() as u64;
+        block = page::next(&body);
+    }
+    Ok(count)
+}
+
+/// Makes a stack of a list's pages of references that have room, the newest at its bottom. Called while nobody inserts.
+pub fn relink<S: PageStore>(
+    store: &S,
+    shape: &Shape,
+    list: ListId,
+    head: Block,
+) -> Result<(), S::Error> {
+    let (newest, open) = {
+        let body = store.read(head)?;
+        let group = Group::new(&body, head, list, shape)?;
+        (group.references(), group.references_open())
+    };
+    let (mut block, mut stack, mut steps) = (newest, NONE, Steps::default());
+    while block != NONE {
+        steps.step(store, block)?;
+        let (has_room, next_open, next) = {
+            let body = store.read(block)?;
+            let page = References::new(&body, block, list)?;
+            (page.count() < group::MOST_REFERENCES, page.next_open(), page::next(&body))
+        };
+        if has_room {
+            if next_open != stack {
+                let mut change = store.change()?;
+                let place = change.lock(block)?;
+                group::set_references_next_open(change.body_mut(place), stack);
+                change.commit()?;
+            }
+            stack = block;
+        }
+        block = next;
+    }
+    if open != stack {
+        let mut change = store.change()?;
+        let place = change.lock(head)?;
+        group::set_references(change.body_mut(place), newest, stack);
+        change.commit()?;
+    }
+    Ok(())
+}
+
 /// A list's references, by the rows that they belong to.
 #[derive(Debug, Default)]
 pub struct ByRow {

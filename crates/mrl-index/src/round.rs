@@ -208,7 +208,8 @@ impl Round {
                 let slot = block.index as usize * ROWS + row;
                 let copy = self.seen.copy_page(group, slot, shape);
                 let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
-                waiting.push(Waiting { upper: scores[row], tid, copy, slot: slot as u16 });
+                let (upper, list) = (scores[row], group.list);
+                waiting.push(Waiting { upper, tid, copy, slot: slot as u16, list });
                 squares.push(squared_errors[row]);
             }
             let number = block_number(group.ordinal, block.index as usize, shape);

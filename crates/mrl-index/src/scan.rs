@@ -10,7 +10,7 @@
 //!
 //! Rows without distances come last: vectors of zeros under cosine, then NULLs.
 
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::rc::Rc;
 
 use half::f16;
@@ -20,7 +20,7 @@ use crate::build::ROWS_A_LIST;
 use crate::directory::Directory;
 use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
-use crate::page::{self, Block, Kind, NONE, damaged};
+use crate::page::{self, Kind, NONE, damaged};
 use crate::probed::{Known, Probed, Search};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
@@ -29,6 +29,7 @@ use crate::references::read_references;
 use crate::round::{Choice, Round};
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
+use crate::tail::Tail;
 use crate::tuning::{self, Funnel, Growth, Shares};
 
 /// How many lists the first round probes.
@@ -160,8 +161,7 @@ pub struct Scan {
     expected: usize,
     exact: BinaryHeap<Exact>,
     phase: Phase,
-    tail: VecDeque<Tid>,
-    tail_next: Block,
+    tail: Option<Tail>,
     workspace: Workspace,
     pub counters: Counters,
 }
@@ -200,8 +200,7 @@ impl Scan {
             expected: 0,
             exact: BinaryHeap::new(),
             phase,
-            tail: VecDeque::new(),
-            tail_next: NONE,
+            tail: None,
             workspace,
             counters: Counters::default(),
         };
@@ -280,9 +279,7 @@ impl Scan {
             NONE => reranker.row(waiting.tid)?,
             block => {
                 let body = store.read(block)?;
-                if page::kind(&body, block)? != Kind::Copies {
-                    return Err(damaged(block, "not a page of copies").into());
-                }
+                page::expect(&body, block, Kind::Copies, waiting.list)?;
                 let slot = usize::from(waiting.slot);
                 let copy = halfs(rows::copy_of(&body, slot, &self.directory.encoder.shape));
                 drop(body);
@@ -413,44 +410,25 @@ impl Scan {
 
     fn begin_tail(&mut self, phase: Phase) {
         self.phase = phase;
-        self.tail_next = NONE;
-        self.tail.clear();
-        let list = match phase {
-            Phase::Zeros => ZEROS,
-            Phase::Nulls => NULLS,
-            _ => return,
+        self.tail = match phase {
+            Phase::Zeros => Some(Tail::of(ZEROS)),
+            Phase::Nulls => Some(Tail::of(NULLS)),
+            Phase::Vectors | Phase::End => None,
         };
-        // The newest page is named by the head, which is read when the first row is asked for.
-        self.tail_next = self.directory.entries[list as usize].head;
     }
 
     fn next_of_tail<S: PageStore>(&mut self, store: &S) -> Result<Option<Tid>, S::Error> {
-        loop {
-            if let Some(tid) = self.tail.pop_front() {
-                return Ok(Some(tid));
+        while let Some(tail) = &mut self.tail {
+            let found = tail.next(store, &self.directory)?;
+            if found.is_some() {
+                return Ok(found);
             }
-            let list = match self.phase {
-                Phase::Zeros => ZEROS,
-                Phase::Nulls => NULLS,
-                _ => return Ok(None),
-            };
-            if self.tail_next == NONE {
-                self.begin_tail(match (self.phase, self.steering.wanted) {
-                    (Phase::Zeros, Wanted::All) => Phase::Nulls,
-                    _ => Phase::End,
-                });
-                continue;
-            }
-            // All at once: a TID is 8 bytes, and pages change while the scan waits.
-            let head = self.tail_next;
-            let newest = {
-                let body = store.read(head)?;
-                Group::new(&body, head, list, &self.directory.encoder.shape)?.references()
-            };
-            let references = read_references(store, list, newest)?;
-            self.tail = mrl_memory::collect(references.into_iter().map(|(_, tid)| tid))?.into();
-            self.tail_next = NONE;
+            self.begin_tail(match (self.phase, self.steering.wanted) {
+                (Phase::Zeros, Wanted::All) => Phase::Nulls,
+                _ => Phase::End,
+            });
         }
+        Ok(None)
     }
 }
 

@@ -17,9 +17,9 @@ use crate::build::MOST_LISTS;
 use crate::chain::{ListWriter, Member, free, pages_of};
 use crate::cut::{Cut, Frame, Pool, first_centres};
 use crate::directory::Directory;
-use crate::insert::SLOTS_BEFORE_SPLIT;
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::patience;
 use crate::retiring::Retiring;
 use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore};
@@ -71,11 +71,19 @@ fn replace<S: PageStore>(
     if old.state != State::Live || list < FIRST_LIST {
         return Ok(false);
     }
-    if parts == 2 && directory.live_lists().len() + 1 + NEIGHBOURS > MOST_LISTS {
+    if directory.meta.lists_left() < 2 * (1 + NEIGHBOURS)
+        || (parts == 2 && directory.live_lists().len() + 1 + NEIGHBOURS > MOST_LISTS)
+    {
+        return Ok(false);
+    }
+    // So long a list is only where its rows are alike, and to look at all of them would take too much memory.
+    let slots = patience::slots_of(store, directory, list, old)?;
+    if slots > patience::most_slots(&directory.encoder.shape) {
+        patience::wait(store, directory, list, slots)?;
         return Ok(false);
     }
     let members = retiring.read_last()?;
-    let due = SLOTS_BEFORE_SPLIT << old.patience.min(16);
+    let due = patience::slots_before_split(old);
     if parts == 2 && members.len() < due / 2 {
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
@@ -86,14 +94,7 @@ fn replace<S: PageStore>(
         _ => cut(store, directory, members, &mut retiring, &mut known)?,
     };
     let Some(cut) = cut else {
-        let mut change = store.change()?;
-        let block =
-            directory.meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
-        let place = change.lock(block)?;
-        let entry = Entry { patience: old.patience.saturating_add(1), ..old };
-        entry.write(change.body_mut(place), list);
-        bump_epoch(&mut change, &directory.meta)?;
-        change.commit()?;
+        patience::wait(store, directory, list, due)?;
         return Ok(false);
     };
     let Some(mut meta) = with_room(store, &directory.meta, cut.parts.len())? else {
@@ -361,7 +362,7 @@ fn make_live<S: PageStore>(
     change.commit()
 }
 
-fn bump_epoch<C: Change>(change: &mut C, meta: &Meta) -> Result<(), C::Error> {
+pub(crate) fn bump_epoch<C: Change>(change: &mut C, meta: &Meta) -> Result<(), C::Error> {
     let place = change.lock(META_BLOCK)?;
     Meta { epoch: meta.epoch + 1, ..meta.clone() }.write(change.body_mut(place));
     Ok(())

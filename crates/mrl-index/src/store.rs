@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use mrl_memory::OutOfMemory;
 
-use crate::page::{Block, Body, Damage, ListId, damaged};
+use crate::page::{Block, Body, Damage, ListId, NONE, damaged};
 
 /// What can go wrong where the storage itself can't fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub trait PageStore {
         Self: 'a;
 
     fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
-    /// The same of a page that may never have been written.
-    fn read_any(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    /// The same of a page that may never have been written; nothing of one that the storage itself finds damaged.
+    fn read_any(&self, block: Block) -> Result<Option<Self::Page<'_>>, Self::Error>;
     /// Tells that bytes of a page will soon be read. A hint, of any block.
     fn expect(&self, _block: Block, _offset: usize, _bytes: usize) {}
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
@@ -108,27 +108,34 @@ pub trait PageStore {
     fn rest(&self) {}
 }
 
-/// Counts the steps along a chain of pages: damage may have made a circle of it.
-#[derive(Debug, Default)]
+/// The steps along a chain of pages: damage may have made a circle of it. Who gathers what is on the pages has gathered
+/// little more than they have when that is found out (R. P. Brent, An improved Monte Carlo factorization algorithm,
+/// section 3: one page is remembered, another each time that twice as many steps have been taken).
+#[derive(Debug)]
 pub struct Steps {
-    taken: Block,
-    /// So many there may be, as far as is known.
-    most: Block,
+    taken: u64,
+    remembered: Block,
+    /// At this step another is.
+    until: u64,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { taken: 0, remembered: NONE, until: 1 }
+    }
 }
 
 impl Steps {
     /// To be called before each page is read; asks for interrupts too.
     pub fn step<S: PageStore>(&mut self, store: &S, block: Block) -> Result<(), S::Error> {
-        /// Chains are short: how many pages there are need not be asked for most of them.
-        const UNASKED: Block = 64;
         store.check_interrupts()?;
-        if self.taken >= self.most.max(UNASKED) {
-            self.most = store.block_count()?;
-            if self.taken >= self.most {
-                return Err(damaged(block, "a chain of pages has no end").into());
-            }
+        if block == self.remembered {
+            return Err(damaged(block, "a chain of pages has no end").into());
         }
         self.taken += 1;
+        if self.taken == self.until {
+            (self.remembered, self.until) = (block, 2 * self.until);
+        }
         Ok(())
     }
 }

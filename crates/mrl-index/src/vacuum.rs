@@ -12,11 +12,12 @@ use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
 use crate::page::{self, Block, ListId, NONE, damaged};
-use crate::references::read_references;
+use crate::references::{count_references, read_references, relink};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::split;
 use crate::store::{Change, ListLock, PageStore, Steps};
+use crate::tail;
 
 /// What was removed and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Deleted {
 pub struct Swept {
     pub free: Block,
     pub rows: u64,
+    /// How many lists can still be made.
+    pub lists_left: usize,
 }
 
 /// A list with less than this share of its slots in use is written anew.
@@ -52,8 +55,16 @@ pub fn bulk_delete<S: PageStore>(
         if list >= meta.next_list {
             break;
         }
-        let _locks = lock_alone(store, list)?;
         let block = meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
+        if list < FIRST_LIST {
+            // Neither is ever replaced.
+            let entry = Entry::read(&*store.read(block)?, block, list)?;
+            let tail = (list, entry.head);
+            tail::remove_dead(store, &meta.shape(), tail, is_dead, &mut deleted)?;
+            list += 1;
+            continue;
+        }
+        let _locks = lock_alone(store, list)?;
         let entry = Entry::read(&*store.read(block)?, block, list)?;
         if entry.state == State::Live {
             let pass = Pass { store, shape: &meta.shape(), list, head: entry.head };
@@ -111,9 +122,7 @@ impl<S: PageStore> Pass<'_, S> {
             }
             block = page::next(&body);
         }
-        if self.list >= FIRST_LIST {
-            self.relink_open(&open)?;
-        }
+        self.relink_open(&open)?;
         self.clean_references(newest, &gone)
     }
 
@@ -201,39 +210,22 @@ impl<S: PageStore> Pass<'_, S> {
 
     /// Rewrites pages that have references which are gone, and the stack of those with room.
     fn clean_references(&self, newest: Block, gone: &BTreeSet<(u16, Tid)>) -> Result<(), S::Error> {
-        if newest == NONE {
-            return Ok(());
-        }
-        let (mut block, mut stack) = (newest, NONE);
-        while block != NONE {
-            self.store.check_interrupts()?;
+        let (mut block, mut steps) = (newest, Steps::default());
+        while block != NONE && !gone.is_empty() {
+            steps.step(self.store, block)?;
             let mut change = self.store.change()?;
             let place = change.lock(block)?;
             let page = References::new(change.body(place), block, self.list)?;
-            let kept: Vec<_> = page.iter().filter(|reference| !gone.contains(reference)).collect();
-            let has_room = kept.len() < group::MOST_REFERENCES;
-            let next_open = if has_room { stack } else { NONE };
-            let is_changed = kept.len() != page.count() || page.next_open() != next_open;
-            let next = page::next(change.body(place));
+            let kept = page.iter().filter(|reference| !gone.contains(reference));
+            let kept = mrl_memory::collect(kept)?;
+            let is_changed = kept.len() != page.count();
+            block = page::next(change.body(place));
             if is_changed {
                 group::set_all_references(change.body_mut(place), &kept);
-                group::set_references_next_open(change.body_mut(place), next_open);
                 change.commit()?;
             }
-            if has_room {
-                stack = block;
-            }
-            block = next;
         }
-        let mut change = self.store.change()?;
-        let place = change.lock(self.head)?;
-        if Group::new(change.body(place), self.head, self.list, self.shape)?.references_open()
-            != stack
-        {
-            group::set_references(change.body_mut(place), newest, stack);
-            change.commit()?;
-        }
-        Ok(())
+        relink(self.store, self.shape, self.list, self.head)
     }
 
     /// Makes a stack of the groups with free slots.
@@ -283,7 +275,8 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     let shape = &directory.encoder.shape;
     let mut used: BTreeSet<Block> = [META_BLOCK, directory.meta.frames_block].into();
     used.extend(&directory.meta.directory);
-    let mut swept = Swept::default();
+    let lists_left = directory.meta.lists_left();
+    let mut swept = Swept { lists_left, ..Swept::default() };
     // Before the walk: pages that come later are in use.
     let blocks = store.block_count()?;
     for (list, entry) in directory.entries.iter().enumerate() {
@@ -307,7 +300,8 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     for block in (0..blocks).filter(|block| !used.contains(block)) {
         store.check_interrupts()?;
         let (is_free, list) = {
-            let body = store.read_any(block)?;
+            // A page that nobody needs and that the storage finds damaged stays as it is.
+            let Some(body) = store.read_any(block)? else { continue };
             (page::is_free(&body), page::list(&body))
         };
         if is_free {
@@ -338,10 +332,11 @@ fn rows_of<S: PageStore>(
     head: Block,
 ) -> Result<(u64, u64, u64), S::Error> {
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-    let references = read_references(store, list, newest)?.len() as u64;
+    let references = count_references(store, list, newest)?;
     let (mut rows, mut slots) = (0, 0);
-    let mut block = head;
+    let (mut block, mut steps) = (head, Steps::default());
     while block != NONE {
+        steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;
         rows += group.live_rows() as u64;

@@ -20,7 +20,7 @@ use mrl_index::insert::{Inserted, insert, insert_reference};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{Metric, NULLS};
 use mrl_index::page::BODY_BYTES;
-use mrl_index::scan::{Scan, Steering, every_tid};
+use mrl_index::scan::{Scan, Steering, Wanted, every_tid};
 use mrl_index::split::split;
 use mrl_index::store::Failure;
 use mrl_index::vacuum::{bulk_delete, clean_up};
@@ -124,7 +124,7 @@ fn scans(store: &MemoryStore, plan: &Plan, vectors: &[Vec<f16>]) {
     let (found, failures) = until_it_ends_well(work, || ());
     assert_eq!(found, vectors.len());
     assert!(failures > 20);
-    let (tids, failures) = until_it_ends_well(|| every_tid(store, &directory), || ());
+    let (tids, failures) = until_it_ends_well(|| every_tid(store, &directory, Wanted::All), || ());
     assert_eq!(tids.len(), vectors.len());
     assert!(failures > 5);
 }

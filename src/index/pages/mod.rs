@@ -12,23 +12,25 @@
 //! else takes on an index of ours, for a list. What an error leaves locked the server releases.
 
 use std::cell::Cell;
-use std::ops::Deref;
 use std::ptr;
 use std::rc::Rc;
 
-use mrl_index::page::{self, BODY_BYTES, Block, Body, Damage, ListId, NONE, damaged};
-use mrl_index::store::{Change, ListLock, MOST_PAGES, PageStore};
+use mrl_index::page::{Block, Body, ListId, NONE, damaged};
+use mrl_index::store::{ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
+use crate::index::pages::change::BufferChange;
+use crate::index::pages::lock::{DIRECTORY_LOCK, HeavyLock, mode_of};
+use crate::index::pages::page::{
+    Buffer, HEADER_BYTES, SharedPage, body_of_mut, check_header, initialise, set_end,
+};
 use crate::server::buffer::{self, Recent};
 use crate::server::error::SqlError;
 use crate::server::memory;
 
-const HEADER_BYTES: usize = 24;
-const PAGE_BYTES: usize = pg_sys::BLCKSZ as usize;
-const _: () = assert!(HEADER_BYTES + BODY_BYTES == PAGE_BYTES);
-/// The page number whose heavyweight lock stands for the directory; no relation is that long.
-const DIRECTORY_LOCK: Block = NONE - 1;
+mod change;
+mod lock;
+mod page;
 
 /// The pages of one index.
 pub struct BufferStore {
@@ -128,8 +130,15 @@ impl BufferStore {
             };
             let guard = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
             pg_sys::LockRelationForExtension(self.index, guard);
-            let mut first = Buffer { buffer: add(), is_locked: false };
-            first.lock(pg_sys::BUFFER_LOCK_EXCLUSIVE);
+            // A stale free-space map may have led another to the page already, who may wait for this lock while it
+            // holds the page: then the page is its own.
+            let first = loop {
+                let mut first = Buffer { buffer: add(), is_locked: false };
+                if pg_sys::ConditionalLockBuffer(first.buffer) {
+                    first.is_locked = true;
+                    break first;
+                }
+            };
             for _ in 1..pages {
                 pg_sys::ReleaseBuffer(add());
             }
@@ -160,168 +169,6 @@ impl BufferStore {
     }
 }
 
-/// A pinned buffer; the pin and the lock end with it, unless an error is on its way: then the server
-/// releases them.
-struct Buffer {
-    buffer: pg_sys::Buffer,
-    is_locked: bool,
-}
-
-impl Buffer {
-    fn lock(&mut self, mode: u32) {
-        // SAFETY: the buffer is pinned and not locked by us.
-        unsafe { pg_sys::LockBuffer(self.buffer, mode as i32) };
-        self.is_locked = true;
-    }
-
-    /// Locks it in common with other readers.
-    fn shared<'a>(mut self) -> SharedPage<'a> {
-        self.lock(pg_sys::BUFFER_LOCK_SHARE);
-        // SAFETY: pinned and locked; what ends that is the new value.
-        let page = unsafe { SharedPage::of(self.buffer) };
-        std::mem::forget(self);
-        page
-    }
-
-    fn page(&self) -> pg_sys::Page {
-        // SAFETY: the buffer is pinned.
-        unsafe { pg_sys::BufferGetPage(self.buffer) }
-    }
-
-    fn block(&self) -> Block {
-        // SAFETY: the buffer is pinned.
-        unsafe { pg_sys::BufferGetBlockNumber(self.buffer) }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            return;
-        }
-        // SAFETY: pinned, and locked where the flag says so.
-        unsafe {
-            match self.is_locked {
-                true => buffer::unlock(self.buffer),
-                false => pg_sys::ReleaseBuffer(self.buffer),
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The page is one of the server's, locked as long as the result is used.
-unsafe fn body_of<'a>(page: pg_sys::Page) -> &'a Body {
-    // SAFETY: a page has that many bytes behind its header.
-    unsafe { &*page.cast::<u8>().add(HEADER_BYTES).cast::<Body>() }
-}
-
-/// # Safety
-/// As [`body_of`]; nobody else has the page.
-unsafe fn body_of_mut<'a>(page: pg_sys::Page) -> &'a mut Body {
-    // SAFETY: as above.
-    unsafe { &mut *page.cast::<u8>().add(HEADER_BYTES).cast::<Body>() }
-}
-
-/// That a page's header is one that [`initialise`] wrote.
-///
-/// # Safety
-/// The page is one of the server's, locked.
-unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<(), Damage> {
-    // SAFETY: by contract.
-    let header = unsafe { &*page.cast::<pg_sys::PageHeaderData>() };
-    let [lower, upper, special] =
-        [header.pd_lower, header.pd_upper, header.pd_special].map(usize::from);
-    let is_sound = (HEADER_BYTES..=PAGE_BYTES).contains(&lower);
-    if is_sound && [upper, special] == [PAGE_BYTES; 2] {
-        Ok(())
-    } else {
-        Err(damaged(block, "its page header is damaged"))
-    }
-}
-
-/// # Safety
-/// The page is ours to write.
-unsafe fn initialise(page: pg_sys::Page) {
-    // SAFETY: by contract.
-    unsafe { pg_sys::PageInit(page, PAGE_BYTES, 0) };
-}
-
-/// Tells the server where the used part of a page ends.
-///
-/// # Safety
-/// The page is ours to write.
-unsafe fn set_end(page: pg_sys::Page) {
-    // SAFETY: by contract.
-    unsafe {
-        let end = HEADER_BYTES + page::used_bytes(body_of(page));
-        (*page.cast::<pg_sys::PageHeaderData>()).pd_lower = end as u16;
-    }
-}
-
-/// A page locked against changes.
-pub struct SharedPage<'a> {
-    buffer: pg_sys::Buffer,
-    body: &'a Body,
-}
-
-impl SharedPage<'_> {
-    /// # Safety
-    /// The buffer is pinned and locked, for this value, which ends both.
-    unsafe fn of(buffer: pg_sys::Buffer) -> Self {
-        // SAFETY: by contract.
-        let body = unsafe { body_of(pg_sys::BufferGetPage(buffer)) };
-        Self { buffer, body }
-    }
-
-    fn header(&self) -> pg_sys::Page {
-        self.body.as_ptr().wrapping_sub(HEADER_BYTES).cast_mut().cast()
-    }
-}
-
-impl Drop for SharedPage<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: pinned and locked since this value was made.
-            unsafe { buffer::unlock(self.buffer) };
-        }
-    }
-}
-
-impl Deref for SharedPage<'_> {
-    type Target = Body;
-
-    fn deref(&self) -> &Body {
-        self.body
-    }
-}
-
-/// The server's mode of a list's lock: modes that speak against each other as [`ListLock`] says.
-fn mode_of(lock: ListLock) -> pg_sys::LOCKMODE {
-    let mode = match lock {
-        ListLock::Shared => pg_sys::RowExclusiveLock,
-        ListLock::Replacing => pg_sys::ShareUpdateExclusiveLock,
-        ListLock::Exclusive => pg_sys::ExclusiveLock,
-    };
-    mode as pg_sys::LOCKMODE
-}
-
-/// A heavyweight lock.
-pub struct HeavyLock {
-    index: pg_sys::Relation,
-    page: Block,
-    mode: pg_sys::LOCKMODE,
-}
-
-impl Drop for HeavyLock {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: this value was made when the lock was taken.
-            unsafe { pg_sys::UnlockPage(self.index, self.page, self.mode) };
-        }
-    }
-}
-
 impl PageStore for BufferStore {
     type Error = SqlError;
     type Page<'a> = SharedPage<'a>;
@@ -341,8 +188,13 @@ impl PageStore for BufferStore {
         Ok(page)
     }
 
-    fn read_any(&self, block: Block) -> Result<SharedPage<'_>, SqlError> {
-        Ok(self.pin(block)?.shared())
+    fn read_any(&self, block: Block) -> Result<Option<SharedPage<'_>>, SqlError> {
+        let page = self.pin(block)?.shared();
+        // SAFETY: locked as long as the value lives.
+        let is_sound = unsafe {
+            pg_sys::PageIsNew(page.header()) || check_header(page.header(), block).is_ok()
+        };
+        Ok(is_sound.then_some(page))
     }
 
     fn expect(&self, block: Block, offset: usize, bytes: usize) {
@@ -461,107 +313,6 @@ impl PageStore for BufferStore {
             pg_sys::vacuum_delay_point();
             #[cfg(feature = "pg18")]
             pg_sys::vacuum_delay_point(false);
-        }
-    }
-}
-
-/// A change through generic WAL: it works on copies of the pages, which take their places when it is
-/// committed.
-pub struct BufferChange<'a> {
-    store: &'a BufferStore,
-    state: *mut pg_sys::GenericXLogState,
-    pages: Vec<(Buffer, pg_sys::Page)>,
-}
-
-impl BufferChange<'_> {
-    fn register(&mut self, buffer: Buffer, is_new: bool) -> usize {
-        let flags = if is_new { pg_sys::GENERIC_XLOG_FULL_IMAGE as i32 } else { 0 };
-        // SAFETY: the buffer is locked exclusively and stays so until the change ends.
-        let page = unsafe { pg_sys::GenericXLogRegisterBuffer(self.state, buffer.buffer, flags) };
-        if is_new {
-            // SAFETY: the copy is ours.
-            unsafe { initialise(page) };
-        }
-        self.pages.push((buffer, page));
-        self.pages.len() - 1
-    }
-}
-
-impl Change for BufferChange<'_> {
-    type Error = SqlError;
-
-    fn lock(&mut self, block: Block) -> Result<usize, SqlError> {
-        // A damaged pointer may lead to a page that this change already holds, whose lock would wait
-        // for itself.
-        if self.pages.iter().any(|(buffer, _)| buffer.block() == block) {
-            return Err(damaged(block, "two pointers lead to one page").into());
-        }
-        let mut buffer = self.store.pin(block)?;
-        buffer.lock(pg_sys::BUFFER_LOCK_EXCLUSIVE);
-        // SAFETY: locked.
-        unsafe { check_header(buffer.page(), block)? };
-        Ok(self.register(buffer, false))
-    }
-
-    fn allocate(&mut self) -> Result<(usize, Block), SqlError> {
-        let index = self.store.index;
-        loop {
-            // SAFETY: the relation is open.
-            let block = unsafe { pg_sys::GetFreeIndexPage(index) };
-            if block == pg_sys::InvalidBlockNumber {
-                break;
-            }
-            if block >= self.store.block_count()? {
-                continue;
-            }
-            let mut buffer = self.store.pin(block)?;
-            // SAFETY: pinned. Who holds the page has taken it in earnest.
-            if !unsafe { pg_sys::ConditionalLockBuffer(buffer.buffer) } {
-                continue;
-            }
-            buffer.is_locked = true;
-            // The free-space map is not exact after a crash: the page itself tells.
-            // SAFETY: locked.
-            if page::is_free(unsafe { body_of(buffer.page()) }) {
-                return Ok((self.register(buffer, true), block));
-            }
-        }
-        loop {
-            let buffer = self.store.grow()?;
-            let block = buffer.block();
-            // SAFETY: locked. Between its birth and our lock another may have taken it.
-            if page::is_free(unsafe { body_of(buffer.page()) }) {
-                return Ok((self.register(buffer, true), block));
-            }
-        }
-    }
-
-    fn body(&self, place: usize) -> &Body {
-        // SAFETY: the copy lives as long as the change.
-        unsafe { body_of(self.pages[place].1) }
-    }
-
-    fn body_mut(&mut self, place: usize) -> &mut Body {
-        // SAFETY: as above, and borrowed from the change alone.
-        unsafe { body_of_mut(self.pages[place].1) }
-    }
-
-    fn commit(mut self) -> Result<(), SqlError> {
-        let state = std::mem::replace(&mut self.state, ptr::null_mut());
-        // SAFETY: begun by `change`, with headers checked; the copies are ours until then.
-        unsafe {
-            self.pages.iter().for_each(|(_, page)| set_end(*page));
-            pg_sys::GenericXLogFinish(state);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for BufferChange<'_> {
-    fn drop(&mut self) {
-        if !self.state.is_null() && !std::thread::panicking() {
-            // SAFETY: begun and not finished.
-            unsafe { pg_sys::GenericXLogAbort(self.state) };
         }
     }
 }

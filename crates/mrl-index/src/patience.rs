@@ -1,0 +1,71 @@
+//! When a list is due to be split, and that one whose rows are alike, so that a split is of no use, waits until it is
+//! twice as long.
+
+use half::f16;
+
+use crate::directory::Directory;
+use crate::group::Group;
+use crate::meta::{Entry, META_BLOCK};
+use crate::page::{self, ListId, NONE, damaged};
+use crate::shape::Shape;
+use crate::split::bump_epoch;
+use crate::store::{Change, PageStore};
+
+/// Slots of a list that is due to be split.
+pub(crate) const SLOTS_BEFORE_SPLIT: usize = 2176;
+/// What counts at most of a list's patience.
+const MOST: u8 = 16;
+
+/// Slots of this list with which it is due.
+pub(crate) fn slots_before_split(entry: Entry) -> usize {
+    SLOTS_BEFORE_SPLIT << entry.patience.min(MOST)
+}
+
+/// How many slots a list has at most that a split can take into memory, with what it knows of each row.
+pub(crate) fn most_slots(shape: &Shape) -> usize {
+    const MOST_BYTES: usize = 256 << 20;
+    /// What a row takes beside its record, its vector, what lists are chosen by, and its copy.
+    const OVERHEAD: usize = 256;
+    let vectors = if shape.keeps_copies() { 3 } else { 2 };
+    let row = OVERHEAD + shape.row.record_bytes() + vectors * size_of::<f16>() * shape.dimensions;
+    MOST_BYTES / row
+}
+
+/// How many slots a list has, in use or not.
+pub(crate) fn slots_of<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    list: ListId,
+    entry: Entry,
+) -> Result<usize, S::Error> {
+    let shape = &directory.encoder.shape;
+    let (mut block, mut ordinal) = (entry.head, 0);
+    // The newest group is the head or next to it.
+    for _ in 0..2 {
+        if block != NONE {
+            let body = store.read(block)?;
+            ordinal = ordinal.max(Group::new(&body, block, list, shape)?.ordinal());
+            block = page::next(&body);
+        }
+    }
+    Ok((ordinal + 1) * shape.group_rows)
+}
+
+/// Writes that a list is to have more than so many slots before it is due. Called under the directory's lock.
+pub(crate) fn wait<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    list: ListId,
+    slots: usize,
+) -> Result<(), S::Error> {
+    let mut change = store.change()?;
+    let block = directory.meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
+    let place = change.lock(block)?;
+    let mut entry = Entry::read(change.body(place), block, list)?;
+    while entry.patience < MOST && slots_before_split(entry) <= slots {
+        entry.patience += 1;
+    }
+    entry.write(change.body_mut(place), list);
+    bump_epoch(&mut change, &directory.meta)?;
+    change.commit()
+}
