@@ -167,7 +167,9 @@ impl Number {
 fn damage(pages: &MemoryStore, damaging: &Damaging) {
     let blocks = pages.block_count().expect("blocks");
     let block_of = |number: u8| Block::from(number) % blocks;
-    let read = |number: u8| -> Body { *pages.read_any(block_of(number)).expect("a page").expect("a sound one") };
+    let read = |number: u8| -> Body {
+        *pages.read_any(block_of(number)).expect("a page").expect("a sound one")
+    };
     let number_at = |body: &mut Body, offset: usize, number: Number| {
         let bytes: &mut [u8; 4] = body[offset..].first_chunk_mut().expect("four bytes");
         *bytes = number.of(u32::from_le_bytes(*bytes)).to_le_bytes();

@@ -8,6 +8,7 @@ use mrl_index::build::{self, Assigner, Builder, Plan};
 use mrl_index::channel::{Channel, Closing};
 use mrl_index::group::Tid;
 use mrl_index::meta::{Metric, NULLS, ZEROS};
+use mrl_index::page::ListId;
 use mrl_index::workers::Workers;
 use mrl_memory::OutOfMemory;
 use pgrx::pg_sys;
@@ -172,6 +173,8 @@ impl Sample {
     ) -> Result<Self, SqlError> {
         /// Blocks after which the number of rows a block is known well enough.
         const BLOCKS_TO_COUNT: u64 = 200;
+        /// Blocks that are read at most, or a tenth of them: where most rows wait for their vectors these are few.
+        const BLOCKS_AT_MOST: u64 = 16_384;
         // SAFETY: by contract, here and below.
         let blocks = unsafe {
             pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM)
@@ -180,7 +183,8 @@ impl Sample {
         let mut wanted = (lists.unwrap_or(1), usize::MAX);
         for (read, block) in permuted(blocks, plan.seed).enumerate() {
             let most = most_bytes / (2 * plan.dimensions);
-            if reader.rows() >= wanted.1.min(most) {
+            let is_long = read as u64 > BLOCKS_AT_MOST.max(u64::from(blocks) / 10);
+            if reader.rows() >= wanted.1.min(most) || is_long {
                 break;
             }
             // SAFETY: the callback is called with the reader only during the call.
@@ -226,11 +230,12 @@ fn permuted(count: u32, seed: u64) -> impl Iterator<Item = u32> {
     (0..u64::from(count)).map(move |i| ((seed % count64 + i * stride) % count64) as u32)
 }
 
-/// Some rows' vectors, one after another.
+/// Some rows' vectors, one after another, and the rows without distances that came between them.
 #[derive(Default)]
 struct Batch {
     tids: Vec<Tid>,
     vectors: Vec<f16>,
+    references: Vec<(ListId, Tid)>,
 }
 
 /// What comes of a batch.
@@ -242,9 +247,8 @@ struct Reader<F: FnMut(Batch) -> Taken> {
     dimensions: usize,
     zeros_apart: bool,
     batch: Batch,
-    references: Vec<(u32, Tid)>,
     indexed: f64,
-    /// Takes each full batch; where there is nothing to take it the batch grows.
+    /// Takes each full batch; where there is nothing to take it the batch grows by vectors alone.
     full: Option<F>,
     error: Option<SqlError>,
 }
@@ -255,7 +259,6 @@ impl<F: FnMut(Batch) -> Taken> Reader<F> {
             dimensions: plan.dimensions,
             zeros_apart: plan.metric == Metric::Cosine,
             batch: Batch::default(),
-            references: Vec::new(),
             indexed: 0.0,
             full,
             error: None,
@@ -269,16 +272,25 @@ impl<F: FnMut(Batch) -> Taken> Reader<F> {
     fn add(&mut self, tid: Tid, vector: Option<&[f16]>) -> Result<(), SqlError> {
         memory::check()?;
         self.indexed += 1.0;
-        let Some(vector) = vector else {
-            return Ok(mrl_memory::push(&mut self.references, (NULLS, tid))?);
+        let apart = match vector {
+            None => Some(NULLS),
+            Some(vector) => {
+                mrl_vector::check_expected_dimensions(self.dimensions, vector.len())?;
+                let is_zero = || vector.iter().all(|x| x.to_f32() == 0.0);
+                (self.zeros_apart && is_zero()).then_some(ZEROS)
+            }
         };
-        mrl_vector::check_expected_dimensions(self.dimensions, vector.len())?;
-        if self.zeros_apart && vector.iter().all(|x| x.to_f32() == 0.0) {
-            return Ok(mrl_memory::push(&mut self.references, (ZEROS, tid))?);
+        match (apart, vector) {
+            (None, Some(vector)) => {
+                mrl_memory::push(&mut self.batch.tids, tid)?;
+                mrl_memory::extend(&mut self.batch.vectors, vector)?;
+            }
+            (Some(list), _) if self.full.is_some() => {
+                mrl_memory::push(&mut self.batch.references, (list, tid))?;
+            }
+            _ => {}
         }
-        mrl_memory::push(&mut self.batch.tids, tid)?;
-        mrl_memory::extend(&mut self.batch.vectors, vector)?;
-        if self.batch.tids.len() >= BATCH_ROWS
+        if self.batch.tids.len().max(self.batch.references.len()) >= BATCH_ROWS
             && let Some(full) = &mut self.full
         {
             full(std::mem::take(&mut self.batch))?;
@@ -339,7 +351,10 @@ unsafe fn load(
             }
         };
         let started = workers.start(scope, workers.threads, work);
-        let mut full = |batch: Batch| -> Result<(), SqlError> {
+        let mut full = |mut batch: Batch| -> Result<(), SqlError> {
+            for (list, tid) in std::mem::take(&mut batch.references) {
+                builder.add_reference(list, tid)?;
+            }
             if started == 0 {
                 return builder.add(assigner.encode(&batch.tids, &batch.vectors)?);
             }
@@ -362,7 +377,7 @@ unsafe fn load(
                 std::ptr::null_mut(),
             )
         };
-        let Reader { batch, references, indexed, error, .. } = reader;
+        let Reader { batch, indexed, error, .. } = reader;
         if let Some(error) = error {
             return Err(error);
         }
@@ -370,9 +385,6 @@ unsafe fn load(
         drop(scanning);
         while let Some(encoded) = results.receive() {
             builder.add(encoded?)?;
-        }
-        for (list, tid) in references {
-            builder.add_reference(list, tid)?;
         }
         Ok((scanned, indexed))
     })

@@ -51,7 +51,7 @@ pub struct Builder<'a, S: PageStore> {
     frames: Vec<f16>,
     entries: Vec<Entry>,
     lists: Vec<Open>,
-    references: [Vec<Tid>; 2],
+    references: [OpenReferences; 2],
     /// Rows that wait, of all lists, and how many of them are kept at most.
     waiting: usize,
     most_waiting: usize,
@@ -87,7 +87,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             frames,
             entries: vec![],
             lists,
-            references: Default::default(),
+            references: [(); 2].map(|()| OpenReferences { tids: Vec::new(), newest: NONE }),
             waiting: 0,
             left_over: 0,
             most_waiting: memory / row,
@@ -117,8 +117,13 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// Takes in a row that has no vector, or one without distances.
-    pub fn add_reference(&mut self, list: ListId, tid: Tid) -> Result<(), OutOfMemory> {
-        mrl_memory::push(&mut self.references[list as usize], tid)
+    pub fn add_reference(&mut self, list: ListId, tid: Tid) -> Result<(), S::Error> {
+        let references = &mut self.references[list as usize];
+        mrl_memory::push(&mut references.tids, tid)?;
+        if references.tids.len() == group::MOST_REFERENCES {
+            references.write(self.store, list)?;
+        }
+        Ok(())
     }
 
     /// Forms blocks of the lists' waiting rows and writes them; but for the last time it keeps those that fill none.
@@ -239,19 +244,14 @@ impl<'a, S: PageStore> Builder<'a, S> {
     pub fn finish(mut self) -> Result<(), S::Error> {
         let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
         for list in [NULLS, ZEROS] {
-            let tids = std::mem::take(&mut self.references[list as usize]);
-            let (mut newest, mut open) = (NONE, NONE);
-            for tids in tids.chunks(group::MOST_REFERENCES) {
-                self.store.check_interrupts()?;
-                group::format_references(&mut body, list);
-                page::set_next(&mut body, newest);
-                let references: Vec<_> = tids.iter().map(|tid| (0, *tid)).collect();
-                group::set_all_references(&mut body, &references);
-                newest = self.store.write(None, &body)?;
-                open = if tids.len() < group::MOST_REFERENCES { newest } else { NONE };
+            let references = &mut self.references[list as usize];
+            let is_open = !references.tids.is_empty();
+            if is_open {
+                references.write(self.store, list)?;
             }
             group::format_group(&mut body, list, 0, &self.encoder.shape);
-            group::set_references(&mut body, newest, open);
+            let open = if is_open { references.newest } else { NONE };
+            group::set_references(&mut body, references.newest, open);
             let head = self.store.write(None, &body)?;
             mrl_memory::push(&mut self.entries, Entry::without_frame(head))?;
         }
@@ -313,6 +313,26 @@ impl<'a, S: PageStore> Builder<'a, S> {
             }
             self.meta.directory.push(self.store.write(None, &body)?);
         }
+        Ok(())
+    }
+}
+
+/// Rows without distances: those that fill no page yet, and the page written last.
+struct OpenReferences {
+    tids: Vec<Tid>,
+    newest: Block,
+}
+
+impl OpenReferences {
+    /// Writes a page of those that wait, in front of the others.
+    fn write<S: PageStore>(&mut self, store: &S, list: ListId) -> Result<(), S::Error> {
+        store.check_interrupts()?;
+        let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
+        group::format_references(&mut body, list);
+        page::set_next(&mut body, self.newest);
+        let references = mrl_memory::collect(self.tids.drain(..).map(|tid| (0, tid)))?;
+        group::set_all_references(&mut body, &references);
+        self.newest = store.write(None, &body)?;
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ fn rows_come_while_dead_ones_are_taken_out() {
     let (store, directory) = built(&rows, &plan(8, Metric::InnerProduct, false), 1);
     let add = |number| insert_reference(&store, &directory, NULLS, tid(number)).unwrap();
     (1000..1000 + NULL_ROWS).for_each(add);
-    let asked = Cell::new(0);
+    let asked = Cell::new(0u64);
     let mut is_dead = |asked_for: Tid| {
         if asked_for >= tid(1000) {
             asked.set(asked.get() + 1);
