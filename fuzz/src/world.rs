@@ -13,7 +13,7 @@ use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distanc
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
 use mrl_index::page::ListId;
-use mrl_index::scan::{Epsilon, Probes, Rounds, Scan, Steering, every_tid};
+use mrl_index::scan::{Epsilon, Probes, Rounds, Scan, Steering, Wanted, every_tid};
 use mrl_index::split::{rewrite, split};
 use mrl_index::store::Failure;
 use mrl_index::vacuum::{bulk_delete, clean_up};
@@ -28,7 +28,7 @@ pub const EXACT: Steering = Steering {
     probes: Probes::All,
     epsilon: Epsilon::Exact,
     rounds: Rounds::Relaxed,
-    wanted: mrl_index::scan::Wanted::All,
+    wanted: Wanted::All,
     no_funnel: false,
     most_reranked: None,
 };
@@ -541,7 +541,7 @@ impl World {
         assert!(found.iter().eq(&certain), "the index has other rows than it should have");
         self.refresh();
         self.store.begin_work();
-        let mut all = every_tid(&self.store, &self.directory).expect("a sound index");
+        let mut all = every_tid(&self.store, &self.directory, Wanted::All).expect("a sound index");
         all.retain(|tid| !self.doubtful.contains(tid));
         assert!(all.iter().eq(&certain), "the index lists other rows than it should have");
         let info = info(&self.store).expect("a sound index");
