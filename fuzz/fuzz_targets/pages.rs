@@ -19,7 +19,7 @@ use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distanc
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
 use mrl_index::page::{BODY_BYTES, Block, Body};
-use mrl_index::scan::{Scan, Steering, every_tid};
+use mrl_index::scan::{Scan, Steering, Wanted, every_tid};
 use mrl_index::split::{rewrite, split};
 use mrl_index::store::{Failure, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
@@ -275,7 +275,7 @@ impl Session {
             }
             Work::EveryTid => {
                 let directory = self.directory()?;
-                every_tid(&self.store, &directory)?;
+                every_tid(&self.store, &directory, Wanted::All)?;
             }
             Work::Split { list } => {
                 let directory = self.directory()?;
