@@ -432,46 +432,71 @@ CREATE FUNCTION mrl_recall(
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    schema text := (SELECT pg_namespace.nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'pg_mrl');
-    names text[] := '{enable_seqscan,enable_sort,enable_indexscan,enable_bitmapscan}';
-    former text[] := ARRAY(SELECT current_setting(name) FROM unnest(names) WITH ORDINALITY AS n(name, place) ORDER BY place);
-    ordered text; query_type text; query record; started timestamptz; near double precision[]; exact double precision[];
-    sampled bigint := 0; hits bigint := 0; wanted bigint := 0; index_time interval := '0'; exact_time interval := '0';
-    value text;
+    schema text := (SELECT nspname FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'pg_mrl');
+    settings text[] := '{enable_seqscan,enable_sort,enable_indexscan,enable_bitmapscan}';
+    former text[] := ARRAY(SELECT current_setting(name) FROM unnest(settings) WITH ORDINALITY AS s(name, place) ORDER BY place);
+    target record;
+    asked text;     -- what of a row is taken as a query
+    sampling text;  -- the statement that draws the queries
+    nearest text;   -- the statement that the index answers
+    query record;
+    plan jsonb;
+    started timestamptz;
+    near double precision[];
+    exact double precision[];
+    sampled bigint := 0;
+    hits bigint := 0;
+    wanted bigint := 0;
+    index_time interval := '0';
+    exact_time interval := '0';
 BEGIN
-    -- The statement that the index answers: its expression, its operator, its condition.
-    SELECT format('SELECT array_agg(distance) FROM (SELECT %1$s OPERATOR(%2$I.%3$s) $1::%4$s AS distance FROM %5$s %6$s ORDER BY %1$s OPERATOR(%2$I.%3$s) $1::%4$s LIMIT %7$s) nearest',
-            pg_get_indexdef(i.indexrelid, 1, false), n.nspname, o.oprname, format_type(o.oprright, NULL), i.indrelid::regclass,
-            coalesce('WHERE ' || pg_get_expr(i.indpred, i.indrelid), ''), k),
-        format('SELECT (%1$s)::text AS vector FROM %2$s WHERE %1$s IS NOT NULL %3$s ORDER BY random() LIMIT %4$s',
-            CASE WHEN dim IS NULL THEN pg_get_indexdef(i.indexrelid, 1, false)
-                 ELSE format('%1$I.l2_normalize(%1$I.subvector(%2$s, 1, %3$s))', schema, pg_get_indexdef(i.indexrelid, 1, false), dim) END,
-            i.indrelid::regclass, coalesce('AND (' || pg_get_expr(i.indpred, i.indrelid) || ')', ''), sample)
-        INTO ordered, query_type
+    SELECT c.relname AS name, i.indrelid::regclass AS "table", pg_get_indexdef(i.indexrelid, 1, false) AS indexed,
+            concat(' AND (' || pg_get_expr(i.indpred, i.indrelid) || ')') AS condition,
+            o.oprname AS operator, format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS qualified,
+            format_type(o.oprright, NULL) AS type, t.typname
+        INTO target
         FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'mrl'
         JOIN pg_opclass opclass ON opclass.oid = i.indclass[0] JOIN pg_amop m ON m.amopfamily = opclass.opcfamily AND m.amopstrategy = 1
-        JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+        JOIN pg_operator o ON o.oid = m.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace JOIN pg_type t ON t.oid = o.oprright
         WHERE i.indexrelid = index;
-    IF ordered IS NULL THEN
+    IF NOT FOUND THEN
         RAISE EXCEPTION '"%" is not an mrl index', index USING ERRCODE = 'wrong_object_type';
     END IF;
-    FOR query IN EXECUTE query_type LOOP
+    IF dim IS NOT NULL AND (target.operator = '<->' OR target.typname <> 'mrlvec') THEN
+        RAISE EXCEPTION 'index "%" answers queries of its own dimension only', target.name
+            USING ERRCODE = 'feature_not_supported', HINT = 'Leave dim out.';
+    END IF;
+    asked := CASE WHEN dim IS NULL THEN target.indexed
+        ELSE format('%1$I.l2_normalize(%1$I.subvector(%2$s, 1, %3$s))', schema, target.indexed, dim) END;
+    sampling := format('SELECT (%1$s)::text AS vector FROM %2$s WHERE %3$s IS NOT NULL%4$s ORDER BY random() LIMIT %5$s',
+        asked, target."table", target.indexed, target.condition, sample);
+    nearest := format('SELECT array_agg(distance) FROM (SELECT %1$s %2$s $1::%3$s AS distance FROM %4$s WHERE %1$s IS NOT NULL%5$s ORDER BY %1$s %2$s $1::%3$s LIMIT %6$s) nearest',
+        target.indexed, target.qualified, target.type, target."table", target.condition, k);
+    FOR query IN EXECUTE sampling LOOP
         PERFORM set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
             set_config('enable_indexscan', 'on', true);
+        IF plan IS NULL THEN
+            EXECUTE 'EXPLAIN (FORMAT JSON) ' || nearest INTO plan USING query.vector;
+            IF NOT jsonb_path_exists(plan, '$.**."Index Name" ? (@ == $name)', jsonb_build_object('name', target.name)) THEN
+                RAISE EXCEPTION 'the planner does not use index "%"', target.name
+                    USING ERRCODE = 'object_not_in_prerequisite_state',
+                        DETAIL = 'It is not valid, or another index of the table answers the same queries.';
+            END IF;
+        END IF;
         started := clock_timestamp();
-        EXECUTE ordered INTO near USING query.vector;
+        EXECUTE nearest INTO near USING query.vector;
         index_time := index_time + (clock_timestamp() - started);
         PERFORM set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true),
             set_config('enable_indexscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
         started := clock_timestamp();
-        EXECUTE ordered INTO exact USING query.vector;
+        EXECUTE nearest INTO exact USING query.vector;
         exact_time := exact_time + (clock_timestamp() - started);
         sampled := sampled + 1;
         wanted := wanted + coalesce(cardinality(exact), 0);
         hits := hits + (SELECT count(*) FROM unnest(near) distance WHERE distance <= exact[cardinality(exact)]);
     END LOOP;
-    FOR value IN 1 .. cardinality(names) LOOP
-        PERFORM set_config(names[value::int], former[value::int], true);
+    FOR place IN 1 .. cardinality(settings) LOOP
+        PERFORM set_config(settings[place], former[place], true);
     END LOOP;
     recall := hits / nullif(wanted, 0)::double precision;
     index_milliseconds := extract(epoch FROM index_time) * 1000 / nullif(sampled, 0);

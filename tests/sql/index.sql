@@ -103,6 +103,18 @@ SELECT (refused($$SELECT * FROM mrl_index_info('rows_pkey')$$)).*;
 SELECT recall >= 0.9 AS found, index_milliseconds > 0 AS index, exact_milliseconds > 0 AS exact FROM mrl_recall('rows_emb', 20);
 SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 100, 5, 8);
 SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
+-- Of other indexes that the planner would rather use, classes that take no fewer dimensions, few vectors among NULLs.
+SELECT (refused($$SELECT * FROM mrl_recall('rows_l2', 10, 10, 8)$$)).*;
+SELECT recall >= 0.9 AS found FROM mrl_recall('rows_l2', 20);
+CREATE TABLE sparse (emb mrlvec(24));
+INSERT INTO sparse SELECT CASE WHEN i <= 6 THEN made(i, 24) END FROM generate_series(1, 50) i;
+CREATE INDEX sparse_emb ON sparse USING mrl (emb);
+CREATE INDEX sparse_part ON sparse USING mrl ((l2_normalize(emb)::mrlvec(24))) WHERE emb IS NOT NULL;
+SELECT recall FROM mrl_recall('sparse_emb', 5, 10);
+SELECT recall FROM mrl_recall('sparse_part', 5, 10);
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'sparse_emb'::regclass;
+SELECT (refused($$SELECT * FROM mrl_recall('sparse_emb')$$)).*;
+DROP TABLE sparse;
 SHOW enable_seqscan;
 BEGIN;
 SELECT pg_stat_get_xact_numscans('rows_emb'::regclass) AS former \gset
