@@ -22,7 +22,7 @@ use pgrx::pg_sys;
 use crate::index::pages::change::BufferChange;
 use crate::index::pages::lock::{DIRECTORY_LOCK, HeavyLock, mode_of};
 use crate::index::pages::page::{
-    Buffer, HEADER_BYTES, SharedPage, body_of_mut, check_header, initialise, set_end,
+    Buffer, HEADER_BYTES, SharedPage, body_of_mut, check_header, initialise, is_new, set_end,
 };
 use crate::server::buffer::{self, Recent};
 use crate::server::error::SqlError;
@@ -191,9 +191,8 @@ impl PageStore for BufferStore {
     fn read_any(&self, block: Block) -> Result<Option<SharedPage<'_>>, SqlError> {
         let page = self.pin(block)?.shared();
         // SAFETY: locked as long as the value lives.
-        let is_sound = unsafe {
-            pg_sys::PageIsNew(page.header()) || check_header(page.header(), block).is_ok()
-        };
+        let is_sound =
+            unsafe { is_new(page.header()) || check_header(page.header(), block).is_ok() };
         Ok(is_sound.then_some(page))
     }
 

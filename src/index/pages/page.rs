@@ -91,6 +91,15 @@ pub(super) unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<()
     }
 }
 
+/// That a page has never been written (`PageIsNew`).
+///
+/// # Safety
+/// The page is one of the server's, locked.
+pub(super) unsafe fn is_new(page: pg_sys::Page) -> bool {
+    // SAFETY: by contract.
+    unsafe { (*page.cast::<pg_sys::PageHeaderData>()).pd_upper == 0 }
+}
+
 /// # Safety
 /// The page is ours to write.
 pub(super) unsafe fn initialise(page: pg_sys::Page) {
