@@ -253,8 +253,8 @@ def test_cancels_take_effect_soon(cluster):
             connection.execute("DROP INDEX IF EXISTS other")
         assert problems(connection) == []
         assert slowest <= 0.25, f"a cancel took {slowest:.3f} s"
-        # What takes longer than any wait for the cancel.
-        assert set(statements[:3]) <= cancelled, cancelled
+        # Some may end before they are cancelled, but not most.
+        assert len(cancelled) >= 3, cancelled
 
 
 DAMAGE = ("XX001", "XX002", "58P01", "22000")

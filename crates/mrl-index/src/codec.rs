@@ -171,8 +171,8 @@ mod tests {
         vector
     }
 
-    /// Normalised vectors in clusters, the leading components the stronger ones, as the issue's
-    /// synthetic set has it.
+    /// Normalised vectors in clusters, the leading components the stronger ones, as in the
+    /// synthetic set of `bench/`.
     fn clustered(count: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
         let mut random = Random::new(seed);
         let scale: Vec<f32> = (0..dimensions).map(|i| (1.0 + i as f32).powf(-0.55)).collect();

@@ -4,7 +4,8 @@
 //! summaries         of blocks of 32 rows, on their group's page, side by side (module `records`); a head:
 //!                   u32  live: bit r is 1 where row r is there
 //!                   u16  spread of the rows about their mean (module `summary`), a bfloat16
-//!                   then a record of the mean, whose layers all have a bit a dimension
+//!                   then a record of the mean, whose layer 0 has two bits a dimension where there is room, as a row's
+//!                   has, and the others one
 //!
 //! REFERENCES page   offset 16  u32  next page of references with room, NONE   (a stack)
 //!                   offset 20  u16  references

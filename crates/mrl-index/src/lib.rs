@@ -2,7 +2,7 @@
 //!
 //! A vector is kept as a code of a bit or two a dimension, in layers of leading dimensions, so that
 //! a query of any dimension reads only the layers that it has. The code gives an estimate of the
-//! inner product with an error bound (RaBitQ: Gao and Long, SIGMOD 2024); whoever can still be among
+//! inner product with an error bound (RaBitQ: Gao and Long, SIGMOD 2024); a row that can still be among
 //! the nearest by that bound is scored exactly.
 //!
 //! | module | what it holds |
@@ -12,20 +12,21 @@
 //! | [`codes`] | a layer's code, the factors that make an estimate of it, and the estimate's error |
 //! | [`block`] | the codes of 32 rows, transposed for the scan |
 //! | [`kmeans`] | which vectors belong together |
-//! | [`codec`] | a vector to its code in all layers, a query to its estimates |
-//!
+//! | [`codec`] | a vector to its code in all layers |
 //! | [`page`], [`shape`], [`meta`], [`group`], [`rows`], [`records`] | what lies on pages, drawn where it is defined |
 //! | [`arrange`], `exchange`, `matching`, [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`], `builder` | an index of many vectors at once |
-//! | [`insert`], [`references`], [`split`], `cut`, [`vectors`], [`chain`] | one row more, and what follows when a list is full |
+//! | [`insert`], [`references`] | one row more |
+//! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`] | when a list is full, and what follows |
+//! | `tail` | rows without distances: NULLs, zeros under cosine |
 //! | [`query`], `ranking`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
-//! | [`workers`], [`channel`] | threads, and what goes from one to another |
+//! | [`workers`], [`channel`], `random` | threads, and what goes from one to another; numbers drawn by a seed |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
-//! Depends on `mrl-kernels`; knows nothing of PostgreSQL.
+//! Depends on `mrl-kernels` and `mrl-memory`; knows nothing of PostgreSQL.
 
 pub mod arrange;
 pub mod block;

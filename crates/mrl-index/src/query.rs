@@ -1,4 +1,4 @@
-//! A query made ready: what it gives for a block of rows, and for one row's later layers.
+//! A query made ready: what it gives for a block of rows, and for the means of blocks.
 //!
 //! Everything is compared by *scores*, the greater the nearer, of one unit for estimates and exact
 //! values: the inner product with the row (or with its prefix, scaled to length 1); under L2 the

@@ -2,7 +2,7 @@
 //! at once.
 //!
 //! A *record* is what one of them has, without its *head*: of a row its TID and the place of its frame, of a mean
-//! the marks of its block's rows.
+//! the marks of its block's rows and their spread.
 //!
 //! ```text
 //! head

@@ -389,7 +389,7 @@ impl Scan {
         }
         self.counters.codes_scored += scored;
         let (most, shares) = most(scored as usize);
-        // A query of few dimensions finishes fewer.
+        // Of a query of few dimensions fewer rows wait than the share says.
         self.quota = self.returned + shares.returned(scored).min(most as u64 / 2);
         let epsilon = match self.steering.epsilon {
             // In strict order what comes late is lost.

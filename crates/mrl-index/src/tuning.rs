@@ -80,6 +80,7 @@ pub(crate) const BEST_ROWS: usize = 24;
 pub(crate) const EPSILON: f32 = 2.3;
 /// In later rounds, whose rows are many, and matter less each.
 pub(crate) const EPSILON_LATER: f32 = 1.5;
+
 /// Of the rows that a round has scored, the shares that go on to their exact distances and that may be returned before
 /// the next round.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! Rows less: dead TIDs are taken out, pages that belong to nothing are taken back.
+//! Vacuum: dead TIDs are taken out, pages that belong to nothing are taken back.
 //!
 //! A list is worked on under its lock, so that nobody inserts; scans go on. A row whose TID is dead takes
 //! the place of its TID from one of its references, where it has one: the row first, then the reference, in
