@@ -450,7 +450,10 @@ DECLARE
     index_time interval := '0';
     exact_time interval := '0';
 BEGIN
-    SELECT c.relname AS name, i.indrelid::regclass AS "table", pg_get_indexdef(i.indexrelid, 1, false) AS indexed,
+    SELECT c.relname AS name,
+            -- Of an index of a partitioned table a plan names the partitions'.
+            (SELECT jsonb_agg(relname) FROM pg_class WHERE oid = index OR oid IN (SELECT relid FROM pg_partition_tree(index))) AS names,
+            i.indrelid::regclass AS "table", pg_get_indexdef(i.indexrelid, 1, false) AS indexed,
             concat(' AND (' || pg_get_expr(i.indpred, i.indrelid) || ')') AS condition,
             o.oprname AS operator, format('OPERATOR(%I.%s)', n.nspname, o.oprname) AS qualified,
             format_type(o.oprright, NULL) AS type, t.typname
@@ -477,7 +480,7 @@ BEGIN
             set_config('enable_indexscan', 'on', true);
         IF plan IS NULL THEN
             EXECUTE 'EXPLAIN (FORMAT JSON) ' || nearest INTO plan USING query.vector;
-            IF NOT jsonb_path_exists(plan, '$.**."Index Name" ? (@ == $name)', jsonb_build_object('name', target.name)) THEN
+            IF NOT jsonb_path_exists(plan, '$.**."Index Name" ? (@ == $names[*])', jsonb_build_object('names', target.names)) THEN
                 RAISE EXCEPTION 'the planner does not use index "%"', target.name
                     USING ERRCODE = 'object_not_in_prerequisite_state',
                         DETAIL = 'It is not valid, or another index of the table answers the same queries.';

@@ -180,11 +180,16 @@ impl Sample {
             pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM)
         };
         let mut reader = Reader::<fn(Batch) -> Taken>::new(plan, None);
-        let mut wanted = (lists.unwrap_or(1), usize::MAX);
-        for (read, block) in permuted(blocks, plan.seed).enumerate() {
-            let most = most_bytes / (2 * plan.dimensions);
-            let is_long = read as u64 > BLOCKS_AT_MOST.max(u64::from(blocks) / 10);
-            if reader.rows() >= wanted.1.min(most) || is_long {
+        let most = most_bytes / (2 * plan.dimensions);
+        let (mut read, mut wanted) = (0, usize::MAX);
+        // By how many rows the blocks had that were read.
+        let count = |rows: usize, read: u64| {
+            let rows = rows as f64 / read.max(1) as f64 * f64::from(blocks);
+            lists.unwrap_or_else(|| build::lists_for(rows))
+        };
+        for block in permuted(blocks, plan.seed) {
+            let is_long = read > BLOCKS_AT_MOST.max(u64::from(blocks) / 10);
+            if reader.rows() >= wanted.min(most) || is_long {
                 break;
             }
             // SAFETY: the callback is called with the reader only during the call.
@@ -202,16 +207,15 @@ impl Sample {
             if let Some(error) = reader.error.take() {
                 return Err(error);
             }
-            let read = read as u64 + 1;
-            if read == BLOCKS_TO_COUNT.min(blocks.into()) || read.is_multiple_of(BLOCKS_TO_COUNT) {
-                let rows = reader.rows() as f64 / read as f64 * f64::from(blocks);
-                let count = lists.unwrap_or_else(|| build::lists_for(rows));
-                wanted = (count, build::sample_for(count));
+            read += 1;
+            if read.is_multiple_of(BLOCKS_TO_COUNT) {
+                wanted = build::sample_for(count(reader.rows(), read));
             }
         }
+        let lists = count(reader.rows(), read);
         let vectors = std::mem::take(&mut reader.batch.vectors);
         let most_lists = (vectors.len() / plan.dimensions).max(1);
-        Ok(Self { vectors, lists: wanted.0.min(most_lists) })
+        Ok(Self { vectors, lists: lists.min(most_lists) })
     }
 }
 

@@ -4,7 +4,7 @@
 //! or whom its owner lets.
 
 use std::collections::BTreeSet;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 
 use mrl_index::check;
 use mrl_index::group::Tid;
@@ -34,38 +34,33 @@ impl Opened {
     fn new(oid: pg_sys::Oid, lock: u32) -> Result<Self, SqlError> {
         // SAFETY: relations are opened with locks, the table before its index, and looked at.
         unsafe {
-            let lock = lock as pg_sys::LOCKMODE;
             let table = pg_sys::IndexGetRelation(oid, true);
-            let not_ours = |name: &str| {
-                SqlError::new(
-                    Code::ERRCODE_WRONG_OBJECT_TYPE,
-                    format!("\"{name}\" is not an mrl index"),
-                )
-            };
-            if table == pg_sys::InvalidOid {
+            // Whoever must not look at it must not lock it either.
+            if table == pg_sys::InvalidOid || !catalog::is_index_of(oid, c"mrl") {
                 let name = pg_sys::get_rel_name(oid);
                 let name = match name.is_null() {
                     true => oid.to_string(),
-                    false => std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned(),
+                    false => CStr::from_ptr(name).to_string_lossy().into_owned(),
                 };
-                return Err(not_ours(&name));
-            }
-            let table = pg_sys::table_open(table, lock);
-            let reading = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-            let opened = Self { table, index: pg_sys::index_open(oid, reading) };
-            let name = name_of(opened.index);
-            let ours = pg_sys::get_am_oid(c"mrl".as_ptr(), true);
-            if (*(*opened.index).rd_rel).relam != ours
-                || (*(*opened.index).rd_rel).relkind as u8 != pg_sys::RELKIND_INDEX
-            {
-                return Err(not_ours(&name));
-            }
-            if !catalog::owns_relation(oid) {
                 return Err(SqlError::new(
-                    Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                    format!("must be owner of index {name}"),
+                    Code::ERRCODE_WRONG_OBJECT_TYPE,
+                    format!("\"{name}\" is not an mrl index"),
                 ));
             }
+            let check_owner = || match catalog::owns_relation(oid) {
+                true => Ok(()),
+                false => {
+                    let name = CStr::from_ptr(pg_sys::get_rel_name(oid)).to_string_lossy();
+                    let message = format!("must be owner of index {name}");
+                    Err(SqlError::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message))
+                }
+            };
+            check_owner()?;
+            let table = pg_sys::table_open(table, lock as pg_sys::LOCKMODE);
+            let reading = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let opened = Self { table, index: pg_sys::index_open(oid, reading) };
+            // It may have been given away while the lock was waited for.
+            check_owner()?;
             if (*(*opened.index).rd_rel).relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP
                 && !(*opened.index).rd_islocaltemp
             {

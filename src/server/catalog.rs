@@ -36,6 +36,23 @@ pub fn type_in_schema(name: &CStr, schema: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
+/// Whether a relation is an index, not one of a partitioned table, of an access method.
+pub fn is_index_of(relation: pg_sys::Oid, method: &CStr) -> bool {
+    // SAFETY: a catalog lookup; the row is released after it has been looked at.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, relation.into());
+        if tuple.is_null() {
+            return false;
+        }
+        let row = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let is_index = (*row).relkind as u8 == pg_sys::RELKIND_INDEX;
+        let of = (*row).relam;
+        pg_sys::ReleaseSysCache(tuple);
+        is_index && of == pg_sys::get_am_oid(method.as_ptr(), true)
+    }
+}
+
 /// Whether the current user owns a relation, or has the rights of who does.
 pub fn owns_relation(relation: pg_sys::Oid) -> bool {
     // SAFETY: a catalog lookup; of a relation that is not there the server raises an error.

@@ -1,6 +1,7 @@
 //! From typed errors to `ereport`: the one place where an error becomes an SQLSTATE.
 
 use mrl_encoder::EncoderError;
+use mrl_index::meta::META_BLOCK;
 use mrl_index::page::{Damage, Problem};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
@@ -18,11 +19,14 @@ struct Report {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    /// Whether a standby that replays what the primary does may have caused it.
+    may_be_of_recovery: bool,
 }
 
 impl SqlError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self(Box::new(Report { code, message: message.into(), detail: None, hint: None }))
+        let (message, detail, hint) = (message.into(), None, None);
+        Self(Box::new(Report { code, message, detail, hint, may_be_of_recovery: false }))
     }
 
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -46,7 +50,7 @@ impl SqlError {
 
     /// The same, on a standby: a page that is not what it was thought to be has most likely been given another use.
     pub fn perhaps_of_recovery(self) -> Self {
-        if self.0.code != Code::ERRCODE_INDEX_CORRUPTED {
+        if !self.0.may_be_of_recovery {
             return self;
         }
         let message = "canceling statement due to conflict with recovery";
@@ -70,7 +74,7 @@ impl SqlError {
     }
 
     fn report(self, level: PgLogLevel) {
-        let Report { code, message, detail, hint } = *self.0;
+        let Report { code, message, detail, hint, .. } = *self.0;
         let mut report = ErrorReport::new(code, in_server_encoding(message), function_name!());
         if let Some(detail) = detail {
             report = report.set_detail(in_server_encoding(detail));
@@ -134,8 +138,12 @@ impl From<Damage> for SqlError {
             }
             _ => "REINDEX it.",
         };
-        Self::new(Code::ERRCODE_INDEX_CORRUPTED, format!("mrl index is damaged: {damage}"))
-            .hint(hint)
+        let message = format!("mrl index is damaged: {damage}");
+        let mut report = Self::new(Code::ERRCODE_INDEX_CORRUPTED, message).hint(hint);
+        // The meta page is always that, and no page is written in another format by a server that runs.
+        report.0.may_be_of_recovery =
+            damage.block != META_BLOCK && !matches!(damage.problem, Problem::Version(_));
+        report
     }
 }
 

@@ -100,6 +100,12 @@ SELECT index, rounds, lists_probed > 0 AS lists, codes_scored >= codes_finished 
 SELECT format_version, dimensions, coarse_dims, keeps_vectors, lists, rows, null_rows, zero_rows FROM mrl_index_info('rows_cosine');
 SELECT * FROM mrl_index_check('rows_emb', true) UNION ALL SELECT * FROM mrl_index_check('rows_cosine', true) UNION ALL SELECT * FROM mrl_index_check('rows_l2', true);
 SELECT (refused($$SELECT * FROM mrl_index_info('rows_pkey')$$)).*;
+-- With little memory, which the sample has filled before it is known how many rows there are.
+SET maintenance_work_mem = '1MB';
+CREATE INDEX rows_frugal ON rows USING mrl (emb);
+SELECT lists > 3 AS several FROM mrl_index_info('rows_frugal');
+DROP INDEX rows_frugal;
+RESET maintenance_work_mem;
 SELECT recall >= 0.9 AS found, index_milliseconds > 0 AS index, exact_milliseconds > 0 AS exact FROM mrl_recall('rows_emb', 20);
 SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 100, 5, 8);
 SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
@@ -209,6 +215,7 @@ CREATE INDEX ON partitioned USING mrl (emb);
 INSERT INTO partitioned SELECT i, made(i, 8) FROM generate_series(1, 3000) i;
 SELECT plan_of($$SELECT id FROM partitioned ORDER BY emb <#> '[1,2,3,4,5,6,7,8]' LIMIT 3$$);
 SELECT id FROM partitioned ORDER BY emb <#> made(1500, 8) LIMIT 1;
+SELECT recall > 0.9 AS found FROM mrl_recall('partitioned_emb_idx', 10);
 ALTER TABLE rows ALTER tenant TYPE bigint;
 SELECT * FROM mrl_index_check('rows_emb', true);
 

@@ -23,13 +23,13 @@ pub struct Member {
     pub tids: Vec<Tid>,
 }
 
-/// Reads the rows of a list that have TIDs which are wanted, with those. Of a list into which others insert meanwhile some
-/// that come are among them.
+/// Reads the rows of a list that have TIDs which are wanted, with those, the newest groups first; no further group once
+/// there are as many as `most`. Of a list into which others insert meanwhile some that come are among them.
 pub fn read_members<S: PageStore>(
     store: &S,
     directory: &Directory,
-    list: ListId,
-    head: Block,
+    (list, head): (ListId, Block),
+    most: usize,
     is_wanted: &dyn Fn(Tid) -> bool,
 ) -> Result<Vec<Member>, S::Error> {
     let shape = &directory.encoder.shape;
@@ -37,7 +37,7 @@ pub fn read_members<S: PageStore>(
     let references = ByRow::new(read_references(store, list, newest)?)?;
     let (mut members, mut bytes) = (Vec::new(), Vec::new());
     let (mut block, mut steps) = (head, Steps::default());
-    while block != NONE {
+    while block != NONE && members.len() < most {
         steps.step(store, block)?;
         let body = store.read(block)?;
         let group = Group::new(&body, block, list, shape)?;

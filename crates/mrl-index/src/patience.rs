@@ -21,7 +21,8 @@ pub(crate) fn slots_before_split(entry: Entry) -> usize {
     SLOTS_BEFORE_SPLIT << entry.patience.min(MOST)
 }
 
-/// How many slots a list has at most that a split can take into memory, with what it knows of each row.
+/// How many slots a list has at most that a split takes into memory without a second thought, with what it knows of
+/// each row.
 pub(crate) fn most_slots(shape: &Shape) -> usize {
     const MOST_BYTES: usize = 256 << 20;
     /// What a row takes beside its record, its vector, what lists are chosen by, and its copy.
@@ -62,8 +63,12 @@ pub(crate) fn wait<S: PageStore>(
     let block = directory.meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
     let place = change.lock(block)?;
     let mut entry = Entry::read(change.body(place), block, list)?;
+    let former = entry.patience;
     while entry.patience < MOST && slots_before_split(entry) <= slots {
         entry.patience += 1;
+    }
+    if entry.patience == former {
+        return Ok(());
     }
     entry.write(change.body_mut(place), list);
     bump_epoch(&mut change, &directory.meta)?;

@@ -31,6 +31,8 @@ const RECYCLED_A_SPLIT: usize = 2 + NEIGHBOURS;
 /// Lists that are cut anew with one that is split, and of how many that are near it they are chosen.
 const NEIGHBOURS: usize = 6;
 const NEAR: usize = 2 * NEIGHBOURS;
+/// Rows of a list too long to be looked at as a whole by which it is told whether all are alike.
+const SAMPLE: usize = 4096;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do or another one adds lists at this moment.
@@ -76,11 +78,16 @@ fn replace<S: PageStore>(
     {
         return Ok(false);
     }
-    // So long a list is only where its rows are alike, and to look at all of them would take too much memory.
+    let mut known = RowVectors::new(store, directory, vectors);
+    // So long a list most often is where its rows are alike, and to look at all of them would take much memory.
     let slots = patience::slots_of(store, directory, list, old)?;
-    if slots > patience::most_slots(&directory.encoder.shape) {
-        patience::wait(store, directory, list, slots)?;
-        return Ok(false);
+    if parts == 2 && slots > patience::most_slots(&directory.encoder.shape) {
+        let mut some = Pool::default();
+        some.add(store, &directory.encoder, retiring.some_of_last(SAMPLE)?, &mut known)?;
+        if first_centres(store, &some, 0, list)?.is_none() {
+            patience::wait(store, directory, list, slots)?;
+            return Ok(false);
+        }
     }
     let members = retiring.read_last()?;
     let due = patience::slots_before_split(old);
@@ -88,7 +95,6 @@ fn replace<S: PageStore>(
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
     }
-    let mut known = RowVectors::new(store, directory, vectors);
     let cut = match parts {
         1 => Some(Cut::whole(members, old)),
         _ => cut(store, directory, members, &mut retiring, &mut known)?,
@@ -145,7 +151,7 @@ fn cut<S: PageStore>(
     known: &mut RowVectors<S>,
 ) -> Result<Option<Cut>, S::Error> {
     let (encoder, list) = (&directory.encoder, retiring.lists()[0]);
-    let dimensions = encoder.shape.dimensions;
+    let (dimensions, most) = (encoder.shape.dimensions, patience::most_slots(&encoder.shape));
     let mut pool = Pool::default();
     pool.add(store, encoder, members, known)?;
     let Some(halves) = first_centres(store, &pool, 0, list)? else { return Ok(None) };
@@ -153,6 +159,10 @@ fn cut<S: PageStore>(
     for (neighbour, centre) in neighbours(directory, list) {
         if pool.is_large(dimensions) {
             break;
+        }
+        let entry = directory.entries[neighbour as usize];
+        if patience::slots_of(store, directory, neighbour, entry)? > most {
+            continue;
         }
         retiring.lock(neighbour)?;
         pool.add(store, encoder, retiring.read_last()?, known)?;

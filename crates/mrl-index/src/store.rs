@@ -104,7 +104,7 @@ pub trait PageStore {
     /// Called in every loop; an error ends the work, between two changes. An error too where memory is short
     /// ([`mrl_memory::check`]).
     fn check_interrupts(&self) -> Result<(), Self::Error>;
-    /// Called between two lists in work that nobody waits for, while nothing is locked: it may sleep.
+    /// Called in work that nobody waits for, where no page is locked and no list that others would wait for: it may sleep.
     fn rest(&self) {}
 }
 

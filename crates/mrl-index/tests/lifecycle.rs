@@ -225,7 +225,9 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
         let (mut own, mut all) = (0, 0);
         for list in directory.live_lists() {
             let head = directory.entries[*list as usize].head;
-            for member in read_members(&store, &directory, *list, head, &|_| true).unwrap() {
+            for member in
+                read_members(&store, &directory, (*list, head), usize::MAX, &|_| true).unwrap()
+            {
                 let frame = directory.frame(&store, member.frame).unwrap();
                 let expected = directory.encoder.row(&rows[&member.tids[0]], &frame);
                 assert_eq!(member.row, expected, "a code of another vector");
@@ -338,7 +340,8 @@ fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
         let has = |list, tid| {
             let head = pair.directory.entries[list as usize].head;
             let members =
-                read_members(&pair.store, &pair.directory, list, head, &|_| true).unwrap();
+                read_members(&pair.store, &pair.directory, (list, head), usize::MAX, &|_| true)
+                    .unwrap();
             members.into_iter().any(|member| member.tids.contains(&tid))
         };
         assert!(has(expected, tid), "with {held:?} held");

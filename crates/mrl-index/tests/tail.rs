@@ -110,4 +110,27 @@ fn a_list_too_long_for_memory_is_left_as_it_is() {
     let patience =
         directory.refreshed(&store).unwrap().unwrap().entries[FIRST_LIST as usize].patience;
     assert_eq!(patience, 4, "20,000 rows are more than 8 times 2,176, and less than 16 times");
+    // What has lost most of its rows is written anew however long it was.
+    let is_dead = |tid: Tid| tid >> 16 > 10;
+    bulk_delete(&store, &mut { is_dead }).unwrap();
+    clean_up(&store).unwrap();
+    let written = directory.refreshed(&store).unwrap().unwrap();
+    assert_ne!(written.live_lists(), directory.live_lists());
+}
+
+/// One as long whose rows differ is split.
+#[test]
+fn a_long_list_of_different_rows_is_split() {
+    const DIMENSIONS: usize = 4000;
+    let vectors = clustered(16_800, DIMENSIONS, true, 1);
+    let vector = vectors[0].clone();
+    let rows = numbered(vectors);
+    let (store, directory) = built(&rows, &plan(DIMENSIONS, Metric::InnerProduct, false), 1);
+    let full = (1..200).find(|i| {
+        let inserted = insert(&store, &directory, tid(1_000_000 + i), &vector, false).unwrap();
+        matches!(inserted, Inserted::Full(_))
+    });
+    assert!(full.is_some());
+    assert!(split(&store, &directory, FIRST_LIST, &mut |_| Ok(None)).unwrap());
+    assert_eq!(directory.refreshed(&store).unwrap().unwrap().live_lists().len(), 2);
 }

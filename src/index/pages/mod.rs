@@ -306,7 +306,7 @@ impl PageStore for BufferStore {
     }
 
     fn rest(&self) {
-        // SAFETY: called where nothing is locked; the server sleeps where VACUUM has used up its share.
+        // SAFETY: called where no page is locked; the server sleeps where VACUUM has used up its share.
         unsafe {
             #[cfg(not(feature = "pg18"))]
             pg_sys::vacuum_delay_point();
