@@ -127,6 +127,10 @@ impl Change for WatchedChange<'_> {
         self.change.lock(block)
     }
 
+    fn holds(&self, block: Block) -> bool {
+        self.change.holds(block)
+    }
+
     fn allocate(&mut self) -> Result<(usize, Block), Failure> {
         self.store.count();
         self.change.allocate()

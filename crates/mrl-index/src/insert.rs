@@ -331,6 +331,11 @@ fn put_row<S: PageStore>(
             && *frame != list
             && offset.is_none()
         {
+            let entries = [list, *frame].map(|list| directory.entries.get(list as usize));
+            let mut pages = entries.into_iter().flatten().map(|entry| entry.frame_block);
+            if let Some(block) = pages.find(|block| change.holds(*block)) {
+                return Err(damaged(block, "two pointers lead to one page").into());
+            }
             let own = directory.frame(store, list)?;
             *offset = Some(Offset::new(encoder, &own, &directory.frame(store, *frame)?));
         }

@@ -200,11 +200,15 @@ impl Change for MemoryChange<'_> {
     fn lock(&mut self, block: Block) -> Result<usize, Failure> {
         assert!(self.pages.len() < MOST_PAGES, "a change of too many pages");
         // A damaged pointer may lead to a page that this change already holds.
-        if self.pages.iter().any(|(other, _)| *other == block) {
+        if self.holds(block) {
             return Err(damaged(block, "two pointers lead to one page").into());
         }
         self.pages.push((block, Box::new(*self.store.page(block)?)));
         Ok(self.pages.len() - 1)
+    }
+
+    fn holds(&self, block: Block) -> bool {
+        self.pages.iter().any(|(other, _)| *other == block)
     }
 
     fn allocate(&mut self) -> Result<(usize, Block), Failure> {

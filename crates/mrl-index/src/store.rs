@@ -146,6 +146,8 @@ pub trait Change {
 
     /// Locks a page; returns its place among the change's pages.
     fn lock(&mut self, block: Block) -> Result<usize, Self::Error>;
+    /// Whether it has locked a page: who reads that one now waits for itself.
+    fn holds(&self, block: Block) -> bool;
     /// Takes a page that is free, or a new one; it has any content.
     fn allocate(&mut self) -> Result<(usize, Block), Self::Error>;
     fn body(&self, place: usize) -> &Body;

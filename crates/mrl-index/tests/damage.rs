@@ -9,7 +9,7 @@ use mrl_index::block::ROWS;
 use mrl_index::check::check;
 use mrl_index::directory::Directory;
 use mrl_index::group::{self, Group, Tid};
-use mrl_index::insert::insert_reference;
+use mrl_index::insert::{insert, insert_reference};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, META_BLOCK, Meta, Metric, NULLS};
 use mrl_index::page::{self, Block, Body, Damage, Kind, Problem};
@@ -193,6 +193,27 @@ fn pages_that_are_something_else() {
     );
     let other = |body: &mut Body| page::put(body, 8, &9u32.to_le_bytes());
     assert_eq!(problem_of(other), Some(damage(Problem::List(FIRST_LIST))));
+}
+
+/// A frame's page is read while those of the row are locked: it must not be one of them.
+#[test]
+fn a_frame_on_a_page_that_the_insert_has_locked() {
+    let sound = Sound::new();
+    let mut directory = (*sound.directory).clone();
+    // The rows that are there are of the frame of the other list, which is said to lie on their group's page.
+    let (head, other) = (sound.head(FIRST_LIST), FIRST_LIST + 1);
+    // Each block has a place to take.
+    let shape = &directory.encoder.shape.clone();
+    sound.change(head, |body| {
+        let blocks = Group::new(body, head, FIRST_LIST, shape).unwrap().blocks();
+        (0..blocks).for_each(|block| group::set_live(body, block * ROWS, false, shape));
+        group::set_frame(body, 0, other);
+    });
+    directory.entries[other as usize].frame_block = head;
+    let vector = sound.directory.frame(&sound.store, FIRST_LIST).unwrap();
+    let inserted = insert(&sound.store, &directory, 1 << 40 | 1, &vector, false).err();
+    let problem = Problem::Content("two pointers lead to one page");
+    assert_eq!(inserted, Some(Damage { block: head, problem }.into()));
 }
 
 /// A chain that leads back is left after little more than its pages, not after as many as the index has: who walks it

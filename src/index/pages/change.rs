@@ -38,7 +38,7 @@ impl Change for BufferChange<'_> {
     fn lock(&mut self, block: Block) -> Result<usize, SqlError> {
         // A damaged pointer may lead to a page that this change already holds, whose lock would wait
         // for itself.
-        if self.pages.iter().any(|(buffer, _)| buffer.block() == block) {
+        if self.holds(block) {
             return Err(damaged(block, "two pointers lead to one page").into());
         }
         let mut buffer = self.store.pin(block)?;
@@ -46,6 +46,10 @@ impl Change for BufferChange<'_> {
         // SAFETY: locked.
         unsafe { check_header(buffer.page(), block)? };
         Ok(self.register(buffer, false))
+    }
+
+    fn holds(&self, block: Block) -> bool {
+        self.pages.iter().any(|(buffer, _)| buffer.block() == block)
     }
 
     fn allocate(&mut self) -> Result<(usize, Block), SqlError> {
