@@ -145,16 +145,16 @@ impl Reranker for HeapReranker {
         }
     }
 
-    fn expect(&mut self, tids: impl Iterator<Item = Tid>) {
+    fn prefetch(&mut self, tids: impl Iterator<Item = Tid>) {
         if let Rows::Heap(heap) = &self.rows {
             let known = tids.filter(|tid| tid >> 16 < self.known_blocks);
-            heap.expect(known.map(|tid| ((tid >> 16) as u32, tid as u16)));
+            heap.prefetch(known.map(|tid| ((tid >> 16) as u32, tid as u16)));
         }
     }
 
-    fn expect_place(&mut self, tid: Tid) {
+    fn prefetch_place(&mut self, tid: Tid) {
         if let Rows::Heap(heap) = &self.rows {
-            heap.expect_pointer((tid >> 16) as u32, tid as u16);
+            heap.prefetch_pointer((tid >> 16) as u32, tid as u16);
         }
     }
 

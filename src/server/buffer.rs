@@ -109,7 +109,7 @@ impl Recent {
 
     /// Asks for the memory in which the server keeps the state of a page's buffer, and tells where the page lies, most
     /// likely: for hints to the processor alone.
-    pub fn expect(&self, block: u32) -> Option<*const u8> {
+    pub fn prefetch(&self, block: u32) -> Option<*const u8> {
         let page = self.address(block)?;
         // SAFETY: an address is computed, and nothing read.
         let state =

@@ -89,13 +89,13 @@ impl Heap {
     ///
     /// The first look at a page costs more than the bytes that are read from it: the processor has to find out where
     /// it lies. It does so for several at a time if they are asked for one right after another.
-    pub fn expect(&self, rows: impl Iterator<Item = (u32, u16)>) {
+    pub fn prefetch(&self, rows: impl Iterator<Item = (u32, u16)>) {
         let mut pages = [(std::ptr::null::<u8>(), 0u16); Self::AT_ONCE];
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
             let mut count = 0;
             for ((block, number), place) in rows.by_ref().take(Self::AT_ONCE).zip(&mut pages) {
-                let known = self.recent.as_ref().and_then(|recent| recent.expect(block));
+                let known = self.recent.as_ref().and_then(|recent| recent.prefetch(block));
                 let (page, number) = (known.unwrap_or_else(|| self.find(block)), number.max(1) - 1);
                 if !page.is_null() {
                     mrl_kernels::prefetch(page.wrapping_add(Self::pointer_at(number)), 4);
@@ -120,8 +120,8 @@ impl Heap {
     }
 
     /// Asks for the memory of what leads to a row that was read before.
-    pub fn expect_pointer(&self, block: u32, number: u16) {
-        if let Some(page) = self.recent.as_ref().and_then(|recent| recent.expect(block)) {
+    pub fn prefetch_pointer(&self, block: u32, number: u16) {
+        if let Some(page) = self.recent.as_ref().and_then(|recent| recent.prefetch(block)) {
             mrl_kernels::prefetch(page.wrapping_add(Self::pointer_at(number.max(1) - 1)), 4);
         }
     }

@@ -69,7 +69,7 @@ pub fn read_members<S: PageStore>(
                     _ if !shape.keeps_copies() => None,
                     copies => {
                         let page = store.read(copies)?;
-                        page::expect(&page, copies, Kind::Copies, list)?;
+                        page::check(&page, copies, Kind::Copies, list)?;
                         Some(rows::copy_of(&page, slot, shape).to_vec())
                     }
                 };
@@ -333,7 +333,7 @@ pub fn pages_of<S: PageStore>(
     while block != NONE {
         steps.step(store, block)?;
         let body = store.read(block)?;
-        page::expect(&body, block, Kind::References, list)?;
+        page::check(&body, block, Kind::References, list)?;
         mrl_memory::push(&mut pages, block)?;
         block = page::next(&body);
     }

@@ -176,7 +176,7 @@ impl<S: PageStore> Check<'_, S> {
                 let tid = rows.tid(in_block);
                 if shape.keeps_copies() {
                     let copy_block = group.copy_block(slot);
-                    page::expect(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
+                    page::check(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
                 }
                 if is_live {
                     self.tid(tid, list, visit)?;

@@ -171,22 +171,22 @@ impl Directory {
     }
 
     /// Asks for the memory of what a scan reads of a list first: its frame, and what its blocks are about.
-    pub fn expect<S: PageStore>(&self, store: &S, list: ListId) {
+    pub fn prefetch<S: PageStore>(&self, store: &S, list: ListId) {
         let Some(entry) = self.entries.get(list as usize) else { return };
         if !self.has_whole_frames() {
             let dimensions = self.meta.dimensions;
             let frame = meta::frame_offset(entry.frame_place.into(), dimensions);
-            store.expect(entry.frame_block, frame, 2 * dimensions);
+            store.prefetch(entry.frame_block, frame, 2 * dimensions);
         }
         let shape = &self.encoder.shape;
         let summaries = shape.summary_lanes * shape.summary.bytes;
-        store.expect(entry.head, 0, shape.first_summary + summaries);
+        store.prefetch(entry.head, 0, shape.first_summary + summaries);
     }
 
     /// Asks for what leads to a list's first page, and for its beginning.
-    pub fn expect_head<S: PageStore>(&self, store: &S, list: ListId) {
+    pub fn prefetch_head<S: PageStore>(&self, store: &S, list: ListId) {
         if let Some(entry) = self.entries.get(list as usize) {
-            store.expect(entry.head, 0, 1);
+            store.prefetch(entry.head, 0, 1);
         }
     }
 

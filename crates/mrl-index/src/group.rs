@@ -45,7 +45,7 @@ impl<'a> Group<'a> {
         list: ListId,
         shape: &'a Shape,
     ) -> Result<Self, Damage> {
-        page::expect(body, block, Kind::Group, list)?;
+        page::check(body, block, Kind::Group, list)?;
         let group = Self { shape, body };
         if group.rows() > shape.group_rows {
             return Err(damaged(block, "a group has more rows than fit"));
@@ -298,7 +298,7 @@ pub struct References<'a>(&'a Body);
 
 impl<'a> References<'a> {
     pub fn new(body: &'a Body, block: Block, list: ListId) -> Result<Self, Damage> {
-        page::expect(body, block, Kind::References, list)?;
+        page::check(body, block, Kind::References, list)?;
         let references = Self(body);
         if references.count() > MOST_REFERENCES {
             return Err(damaged(block, "more references than fit"));

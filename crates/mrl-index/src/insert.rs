@@ -285,7 +285,7 @@ pub fn put_copy<C: Change>(
             group::set_copy_page(change.body_mut(place), index, block, shape);
             copies
         }
-        block => lock_expecting(change, block, Kind::Copies, list)?,
+        block => lock_checked(change, block, Kind::Copies, list)?,
     };
     rows::store_copy(change.body_mut(copies), slot, copy, shape);
     Ok(())
@@ -371,7 +371,7 @@ pub fn lock_block<C: Change>(
                 group::set_row_page(change.body_mut(place), segment.page, block);
                 rows
             }
-            block => lock_expecting(change, block, Kind::Rows, list)?,
+            block => lock_checked(change, block, Kind::Rows, list)?,
         });
     }
     Ok(places)
@@ -392,14 +392,14 @@ pub fn write_block<C: Change>(
 }
 
 /// Locks a page that is one of a kind, of a list.
-pub fn lock_expecting<C: Change>(
+pub fn lock_checked<C: Change>(
     change: &mut C,
     block: Block,
     kind: Kind,
     list: ListId,
 ) -> Result<usize, C::Error> {
     let place = change.lock(block)?;
-    page::expect(change.body(place), block, kind, list)?;
+    page::check(change.body(place), block, kind, list)?;
     Ok(place)
 }
 

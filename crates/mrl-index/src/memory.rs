@@ -123,7 +123,7 @@ impl PageStore for MemoryStore {
         self.page(block).map(Some)
     }
 
-    fn expect(&self, block: Block, offset: usize, bytes: usize) {
+    fn prefetch(&self, block: Block, offset: usize, bytes: usize) {
         if let Some(page) = self.pages.borrow().get(block as usize) {
             mrl_kernels::prefetch(page.as_ptr().wrapping_add(offset), bytes);
         }

@@ -72,7 +72,7 @@ pub struct Meta {
 
 impl Meta {
     pub fn read(body: &Body) -> Result<Self, Damage> {
-        page::expect(body, META_BLOCK, Kind::Meta, 0)?;
+        page::check(body, META_BLOCK, Kind::Meta, 0)?;
         let damage = |what| damaged(META_BLOCK, what);
         let pages = get_u32(body, 60) as usize;
         let metrics = [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean];
@@ -168,7 +168,7 @@ pub struct Entry {
 
 impl Entry {
     pub fn read(body: &Body, block: Block, list: ListId) -> Result<Self, Damage> {
-        page::expect(body, block, Kind::Directory, 0)?;
+        page::check(body, block, Kind::Directory, 0)?;
         let offset = Self::offset(list);
         let states = [State::Gone, State::Live, State::Retired];
         let state = states.get(usize::from(body[offset + 10]));
@@ -221,7 +221,7 @@ pub fn read_frame(
     place: usize,
     dimensions: usize,
 ) -> Result<Vec<f16>, Damage> {
-    page::expect(body, block, Kind::Frames, 0)?;
+    page::check(body, block, Kind::Frames, 0)?;
     let offset = frame_offset(place, dimensions);
     let bytes = body
         .get(offset..offset + 2 * dimensions)

@@ -172,7 +172,7 @@ pub fn kind(body: &Body, block: Block) -> Result<Kind, Damage> {
 
 /// That a page is one of a kind, of a list.
 #[inline]
-pub fn expect(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(), Damage> {
+pub fn check(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(), Damage> {
     let is_so = get_u32(body, 0) == MAGIC
         && get_u16(body, 4) == VERSION
         && body[6] == expected as u8

@@ -156,7 +156,7 @@ fn is_same_copy<S: PageStore>(
     let Some(copy) = &row.copy else { return Ok(true) };
     let block = group.copy_block(slot);
     let body = store.read(block)?;
-    page::expect(&body, block, Kind::Copies, list)?;
+    page::check(&body, block, Kind::Copies, list)?;
     Ok(rows::copy_of(&body, slot, group.shape) == copy)
 }
 

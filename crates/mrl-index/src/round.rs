@@ -15,22 +15,21 @@ use crate::probed::{Known, Probed, Search};
 use crate::query::UNKNOWN;
 use crate::queue::Waiting;
 use crate::rows;
-use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, expect_ahead};
+use crate::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, prefetch_ahead};
 use crate::shape::{Shape, TID_BYTES};
 use crate::store::PageStore;
 use crate::tuning::{self, Funnel};
 
-/// Which blocks are looked into.
+/// Which blocks are looked into: first the best by their summaries, then others, by what is found in the first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
-    /// The best ones, which have about so many rows.
+    /// Rows of the blocks that are looked into first, about.
     pub first: usize,
-    /// Then the next best,
-    /// whose scores are less by at most so many reaches than what
-    pub margin: f32,
-    /// so many of the best rows have that were found in the first;
+    /// Which rows found there the others are measured by: the so many best.
     pub best: usize,
-    /// as long as all have at most about so many rows.
+    /// By how much less than the least of these rows a block's score may be, in reaches (see [`Seen::reach`]).
+    pub margin: f32,
+    /// Rows of all blocks that are looked into, about, at most.
     pub most: usize,
 }
 
@@ -45,8 +44,8 @@ impl Choice {
         let rows = rows as f64;
         Self {
             first: (rows * funnel.first) as usize,
-            margin: (funnel.margin * thoroughness * caution) as f32,
             best: tuning::BEST_ROWS,
+            margin: (funnel.margin * thoroughness * caution) as f32,
             most: (rows * tuning::MOST_PARTS * caution.max(1.0)) as usize,
         }
     }
@@ -158,7 +157,7 @@ impl Round {
         };
         let (mut scored, mut held, mut squared_errors) = (0, Held::default(), [0.0; ROWS]);
         for (i, next) in self.next.iter().enumerate() {
-            expect_ahead(search.store, &self.next, i, needed);
+            prefetch_ahead(search.store, &self.next, i, needed);
             mrl_memory::reserve(&mut self.scored, 1)?;
             mrl_memory::reserve(&mut self.scores, 1)?;
             mrl_memory::reserve(&mut self.squared_errors, 1)?;

@@ -107,7 +107,7 @@ pub fn read_block<S: PageStore>(
     for segment in segments(shape, block) {
         let place = block_of(segment.page);
         let body = store.read(place)?;
-        page::expect(&body, place, Kind::Rows, list)?;
+        page::check(&body, place, Kind::Rows, list)?;
         mrl_memory::extend(bytes, &body[segment.offset..][..segment.bytes])?;
     }
     Ok(())

@@ -99,14 +99,14 @@ pub struct Counters {
 pub trait Reranker {
     type Error;
     /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any TID.
-    fn expect_place(&mut self, _tid: Tid) {}
+    fn prefetch_place(&mut self, _tid: Tid) {}
     /// Of how many rows it is to be told at once. Of more the processor asks its memory at once, and those whose turn it
     /// is wait in line behind others; storage takes more.
     fn rows_at_once(&self) -> usize {
         8
     }
     /// Tells that some rows will soon be asked for. A hint, of any TIDs.
-    fn expect(&mut self, _tids: impl Iterator<Item = Tid>) {}
+    fn prefetch(&mut self, _tids: impl Iterator<Item = Tid>) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
     /// The distance of a vector.
@@ -158,7 +158,7 @@ pub struct Scan {
     last: f64,
     waiting: Queue,
     /// Of how many rows that come next the reranker has been told.
-    expected: usize,
+    prefetched: usize,
     exact: BinaryHeap<Exact>,
     phase: Phase,
     tail: Option<Tail>,
@@ -197,7 +197,7 @@ impl Scan {
             returned: 0,
             last: f64::NEG_INFINITY,
             waiting: Queue::default(),
-            expected: 0,
+            prefetched: 0,
             exact: BinaryHeap::new(),
             phase,
             tail: None,
@@ -240,7 +240,7 @@ impl Scan {
                 self.last = best.distance();
                 self.returned += 1;
                 if let Some(next) = self.exact.peek() {
-                    reranker.expect_place(next.tid());
+                    reranker.prefetch_place(next.tid());
                 }
                 return Ok(Some(best.tid()));
             }
@@ -263,13 +263,13 @@ impl Scan {
     ) -> Result<(), S::Error> {
         self.counters.rows_reranked += 1;
         if waiting.copy == NONE {
-            if self.expected == 0 {
-                self.expected = reranker.rows_at_once().max(1);
-                let others = 0..self.expected - 1;
+            if self.prefetched == 0 {
+                self.prefetched = reranker.rows_at_once().max(1);
+                let others = 0..self.prefetched - 1;
                 let later = others.map_while(|others| self.waiting.later(others));
-                reranker.expect([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
+                reranker.prefetch([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
             }
-            self.expected -= 1;
+            self.prefetched -= 1;
         }
         if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
             self.waiting.clear();
@@ -279,7 +279,7 @@ impl Scan {
             NONE => reranker.row(waiting.tid)?,
             block => {
                 let body = store.read(block)?;
-                page::expect(&body, block, Kind::Copies, waiting.list)?;
+                page::check(&body, block, Kind::Copies, waiting.list)?;
                 let slot = usize::from(waiting.slot);
                 let copy = halfs(rows::copy_of(&body, slot, &self.directory.encoder.shape));
                 drop(body);
@@ -335,7 +335,7 @@ impl Scan {
             if i.is_multiple_of(LISTS_AT_ONCE) {
                 let ahead = places.iter().skip(i).take(LISTS_AT_ONCE);
                 let lists = ahead.filter_map(|place| self.ranking.get(*place));
-                lists.for_each(|list| directory.expect_head(store, list));
+                lists.for_each(|list| directory.prefetch_head(store, list));
             }
             if place == self.probed.len() {
                 if round.seen.rows() >= enough_rows {
@@ -384,7 +384,7 @@ impl Scan {
         let (mut scored, further) = round.score_first(&search, chosen, before)?;
         if let Some(further) = further {
             // Most of them will be asked for; meanwhile where they lie is found out.
-            round.best_of_first(further).for_each(|tid| reranker.expect_place(tid));
+            round.best_of_first(further).for_each(|tid| reranker.prefetch_place(tid));
             scored += round.score_further(&search, further)?;
         }
         self.counters.codes_scored += scored;
@@ -404,7 +404,7 @@ impl Scan {
         self.counters.codes_finished += waiting.len() as u64;
         self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
         self.waiting.add(waiting)?;
-        self.expected = 0;
+        self.prefetched = 0;
         Ok(())
     }
 

@@ -186,7 +186,7 @@ impl Seen {
         let mut block = head;
         let mut steps = Steps::default();
         if let Some(following) = following {
-            directory.expect(store, following);
+            directory.prefetch(store, following);
         }
         while block != NONE {
             steps.step(store, block)?;
@@ -334,7 +334,7 @@ impl<'s, S: PageStore> Held<'s, S> {
             self.page = None;
             store.check_interrupts()?;
             let body = store.read(wanted)?;
-            page::expect(&body, wanted, Kind::Rows, list)?;
+            page::check(&body, wanted, Kind::Rows, list)?;
             self.page = Some((wanted, body));
         }
         match &self.page {
@@ -345,15 +345,15 @@ impl<'s, S: PageStore> Held<'s, S> {
 }
 
 /// Asks for the memory of the blocks that come after the i-th of some, of so many bytes each.
-pub(crate) fn expect_ahead<S: PageStore>(store: &S, blocks: &[Next], i: usize, bytes: usize) {
+pub(crate) fn prefetch_ahead<S: PageStore>(store: &S, blocks: &[Next], i: usize, bytes: usize) {
     if i.is_multiple_of(PAGES_AT_ONCE) {
         let first = if i == 0 { 0 } else { i + PAGES_AT_ONCE };
         for next in blocks.iter().take(i + 2 * PAGES_AT_ONCE).skip(first) {
-            store.expect(next.page, next.offset.into(), 1);
+            store.prefetch(next.page, next.offset.into(), 1);
         }
     }
     if let Some(next) = blocks.get(i + BLOCKS_AHEAD) {
-        store.expect(next.page, next.offset.into(), bytes.min(next.bytes as usize));
+        store.prefetch(next.page, next.offset.into(), bytes.min(next.bytes as usize));
     }
 }
 

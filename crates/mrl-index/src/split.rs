@@ -325,7 +325,7 @@ fn write_frame<S: PageStore>(
         place
     } else {
         let place = change.lock(meta.frames_block)?;
-        page::expect(change.body(place), meta.frames_block, Kind::Frames, 0)?;
+        page::check(change.body(place), meta.frames_block, Kind::Frames, 0)?;
         place
     };
     meta::write_frame(change.body_mut(place), meta.frames_used, frame);
@@ -359,7 +359,7 @@ fn make_live<S: PageStore>(
             Some(place) => place,
             None => {
                 let place = change.lock(block)?;
-                page::expect(change.body(place), block, Kind::Directory, 0)?;
+                page::check(change.body(place), block, Kind::Directory, 0)?;
                 places.push((block, place));
                 place
             }

@@ -74,7 +74,7 @@ pub trait PageStore {
     /// The same of a page that may never have been written; nothing of one that the storage itself finds damaged.
     fn read_any(&self, block: Block) -> Result<Option<Self::Page<'_>>, Self::Error>;
     /// Tells that bytes of a page will soon be read. A hint, of any block.
-    fn expect(&self, _block: Block, _offset: usize, _bytes: usize) {}
+    fn prefetch(&self, _block: Block, _offset: usize, _bytes: usize) {}
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
     /// How many blocks there are.
     fn block_count(&self) -> Result<Block, Self::Error>;

@@ -4,8 +4,7 @@
 use crate::build::ROWS_A_LIST;
 use crate::layers::LEADING;
 
-/// About how many lists, of those that a build makes, a first round looks into that the funnel is tuned for, where there
-/// are so many.
+/// About how many lists the funnel is tuned for, of so many that a build makes.
 fn lists_seen(lists: usize, is_short: bool) -> f64 {
     // Of more lists each is smaller in extent, and lies nearer to what it is near to; but more of them are near.
     let seen = 12.0 + 1.5 * (lists as f64).sqrt();
@@ -14,7 +13,7 @@ fn lists_seen(lists: usize, is_short: bool) -> f64 {
     if is_short { 2.5 * seen } else { seen }
 }
 
-/// How many times that by default. A grown index loses less of a fresh one's recall the more lists are looked into, and so
+/// How many times as many lists a first round looks into by default as the funnel is tuned for. A grown index loses less of a fresh one's recall the more lists are looked into, and so
 /// does a scan with a filter of that of one without.
 pub(crate) fn default_thoroughness(is_short: bool) -> f64 {
     if is_short { 1.0 } else { 4.0 / 3.0 }
@@ -50,7 +49,7 @@ pub(crate) struct Funnel {
     /// Of these, the part that is scored whatever is found: by what is found there the others are chosen.
     pub first: f64,
     /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less than
-    /// that of the best rows found: see [`Choice::margin`](crate::round::Choice).
+    /// that of the best rows found: see [`Choice`](crate::round::Choice).
     pub margin: f64,
 }
 

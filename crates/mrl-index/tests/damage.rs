@@ -176,7 +176,7 @@ fn pages_that_are_something_else() {
     let problem_of = |change: fn(&mut Body)| {
         let mut body = *sound.store.read(head).unwrap();
         change(&mut body);
-        page::expect(&body, head, Kind::Group, FIRST_LIST).err()
+        page::check(&body, head, Kind::Group, FIRST_LIST).err()
     };
     assert_eq!(problem_of(|_| ()), None);
     assert_eq!(problem_of(|body| body[0] ^= 1), Some(damage(Problem::Foreign)));

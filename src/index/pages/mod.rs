@@ -196,8 +196,8 @@ impl PageStore for BufferStore {
         Ok(is_sound.then_some(page))
     }
 
-    fn expect(&self, block: Block, offset: usize, bytes: usize) {
-        if let Some(page) = self.recent.expect(block) {
+    fn prefetch(&self, block: Block, offset: usize, bytes: usize) {
+        if let Some(page) = self.recent.prefetch(block) {
             // The page's header and its tag are looked at first.
             mrl_kernels::prefetch(page, 1);
             mrl_kernels::prefetch(page.wrapping_add(HEADER_BYTES + offset), bytes);
