@@ -22,7 +22,7 @@
 //! | [`insert`], [`references`] | one row more |
 //! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`] | when a list is full, and what follows |
 //! | `tail` | rows without distances: NULLs, zeros under cosine |
-//! | [`query`], `ranking`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
+//! | [`query`], `ranking`, `plan`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`], [`channel`], `random` | threads, and what goes from one to another; numbers drawn by a seed |
 //! | [`vacuum`], [`check`] | rows less, and whether everything holds |
 //!
@@ -50,6 +50,7 @@ pub mod memory;
 pub mod meta;
 pub mod page;
 mod patience;
+mod plan;
 mod probed;
 pub mod query;
 mod queue;

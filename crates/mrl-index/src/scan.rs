@@ -21,16 +21,17 @@ use crate::directory::Directory;
 use crate::group::{Group, Tid};
 use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
 use crate::page::{self, Kind, NONE, damaged};
+use crate::plan::Plan;
 use crate::probed::{Known, Probed, Search};
 use crate::query::Query;
 use crate::queue::{Exact, Queue, Waiting};
 use crate::ranking::Ranking;
 use crate::references::read_references;
-use crate::round::{Choice, Round};
+use crate::round::Round;
 use crate::rows::{self, Rows};
 use crate::store::{PageStore, Steps};
 use crate::tail::Tail;
-use crate::tuning::{self, Funnel, Growth, Shares};
+use crate::tuning;
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -142,7 +143,7 @@ impl Workspace {
 /// One scan of an index.
 pub struct Scan {
     directory: Rc<Directory>,
-    query: Query,
+    query: Rc<Query>,
     steering: Steering,
     /// The nearest lists first, all of them once later rounds need them; those before `probed.len()` have been probed.
     ranking: Ranking,
@@ -179,7 +180,7 @@ impl Scan {
         steering: Steering,
         workspace: Workspace,
     ) -> Self {
-        let query = Query::new(&directory.encoder, vector);
+        let query = Rc::new(Query::new(&directory.encoder, vector));
         let phase = match steering.wanted {
             Wanted::OnlyNull => Phase::Nulls,
             _ => Phase::Vectors,
@@ -306,31 +307,53 @@ impl Scan {
         store: &S,
         reranker: &mut impl Reranker<Error = S::Error>,
     ) -> Result<(), S::Error> {
-        let all = self.directory.live_lists().len();
-        let number = self.counters.rounds;
-        let (first, growth) = (number == 0, Growth::of(number));
-        let is_short = self.query.vector.len() < self.directory.meta.coarse_dimensions;
-        let (lists, enough_rows) = match self.steering.probes {
-            _ if !first => (self.probed.len().max(1) * growth.lists, usize::MAX),
-            Probes::All => (all, usize::MAX),
-            Probes::Lists(lists) => (lists, usize::MAX),
-            Probes::Auto => (all, tuning::rows_seen(all, is_short)),
-        };
+        let (directory, query) = (self.directory.clone(), self.query.clone());
+        let search = Search { store, directory: &directory, query: &query };
+        let (former, number) = (self.probed.len(), self.counters.rounds);
+        let plan = Plan::of(self.steering, number, &directory, &query, former);
         self.counters.rounds += 1;
-        let directory = self.directory.clone();
+        self.look_into_lists(&search, &plan)?;
+        let probed = self.probed.len();
+        self.counters.lists_probed += (probed - former) as u64;
+        let round = &mut self.workspace.0;
+        let seen = round.seen.rows();
+        self.scored = plan.rows(seen, self.scored);
+        let choice = plan.choice(self.scored);
+        let before = plan.finished(choice.most, plan.is_complete(probed, seen, choice.most));
+        let (mut scored, further) = round.score_first(&search, choice, before)?;
+        if let Some(further) = further {
+            // Most of them will be asked for; meanwhile where they lie is found out.
+            round.best_of_first(further).for_each(|tid| reranker.prefetch_place(tid));
+            scored += round.score_further(&search, further)?;
+        }
+        self.counters.codes_scored += scored;
+        let scored = scored as usize;
+        let is_complete = plan.is_complete(probed, seen, scored);
+        self.quota = self.returned + plan.returned(scored, is_complete);
+        let lists = (&self.known, &mut self.probed[..]);
+        let most = plan.finished(scored, is_complete);
+        let waiting = round.finish(search.shape(), lists, most, plan.epsilon())?;
+        self.counters.codes_finished += waiting.len() as u64;
+        let has_more = self.probed.iter().any(Probed::has_more);
+        self.more = probed < directory.live_lists().len() || has_more;
+        self.waiting.add(waiting)?;
+        self.prefetched = 0;
+        Ok(())
+    }
+
+    /// Sees the blocks of the lists of former rounds that have rows left, and then those of new lists.
+    fn look_into_lists<S: PageStore>(
+        &mut self,
+        search: &Search<S>,
+        plan: &Plan,
+    ) -> Result<(), S::Error> {
+        let &Search { store, directory, query } = search;
         let round = &mut self.workspace.0;
         round.clear();
-        let search = Search { store, directory: &directory, query: &self.query };
-        // Lists of former rounds that have rows left, then new ones.
-        let everything = self.steering.epsilon == Epsilon::Exact || self.steering.no_funnel;
-        let part = self.query.part_of_codes(&directory.encoder.shape);
-        let funnel = Funnel::of(self.query.vector.len(), part, self.query.leading_share());
+        self.ranking.reach(directory, query, plan.likely_lists())?;
         let former = self.probed.len();
-        // Some lists are smaller than others, but seldom many.
-        let likely = lists.min(enough_rows.div_ceil(ROWS_A_LIST).saturating_mul(5) / 4);
-        self.ranking.reach(&directory, &self.query, likely)?;
         let again = (0..former).filter(|place| self.probed[*place].has_more());
-        let places = mrl_memory::collect(again.chain(former..lists.clamp(former, all)))?;
+        let places = mrl_memory::collect(again.chain(former..plan.lists))?;
         for (i, place) in places.iter().copied().enumerate() {
             if i.is_multiple_of(LISTS_AT_ONCE) {
                 let ahead = places.iter().skip(i).take(LISTS_AT_ONCE);
@@ -338,73 +361,18 @@ impl Scan {
                 lists.for_each(|list| directory.prefetch_head(store, list));
             }
             if place == self.probed.len() {
-                if round.seen.rows() >= enough_rows {
+                if round.seen.rows() >= plan.enough_rows {
                     break;
                 }
-                self.ranking.reach(&directory, &self.query, place + 1)?;
+                self.ranking.reach(directory, query, place + 1)?;
                 let Some(list) = self.ranking.get(place) else { break };
                 mrl_memory::push(&mut self.probed, Probed::new(list))?;
             }
             let following = places.get(i + 1).and_then(|place| self.ranking.get(*place));
             let list = (place, &mut self.probed[place]);
-            let summarised = !everything && funnel.share < 1.0;
-            round.seen.look_into(&search, &mut self.known, list, summarised, following)?;
+            let summarised = plan.needs_summaries();
+            round.seen.look_into(search, &mut self.known, list, summarised, following)?;
         }
-        self.counters.lists_probed += (self.probed.len() - former) as u64;
-        self.scored = match () {
-            () if everything => usize::MAX / 4,
-            // How many rows the lists have is known once they are seen.
-            () if first => ((round.seen.rows() as f64 * funnel.share) as usize).max(funnel.least),
-            () => (self.scored as f64 * growth.rows) as usize,
-        };
-        let thoroughness = match self.steering.probes {
-            Probes::Auto => tuning::default_thoroughness(is_short),
-            _ => tuning::thoroughness(lists.min(all), all, is_short),
-        };
-        let caution = match self.steering.epsilon {
-            Epsilon::Deviations(deviations) => tuning::caution(deviations),
-            Epsilon::Auto | Epsilon::Exact => 1.0,
-        };
-        // In later rounds what comes near to the best rows has gone on before.
-        let chosen = match first && !everything {
-            true => Choice::by_what_is_found(self.scored, funnel, (thoroughness, caution)),
-            false => Choice::of(self.scored),
-        };
-        let rows = round.seen.rows();
-        let most = |scored: usize| {
-            // Where everything there is has been scored nothing that is left out can be nearer.
-            let complete = self.probed.len() == all && scored >= rows;
-            let shares = Shares::of(number, complete);
-            match everything {
-                true => (usize::MAX / 4, shares),
-                false => (shares.finished(scored, part), shares),
-            }
-        };
-        let (before, _) = most(chosen.most);
-        let (mut scored, further) = round.score_first(&search, chosen, before)?;
-        if let Some(further) = further {
-            // Most of them will be asked for; meanwhile where they lie is found out.
-            round.best_of_first(further).for_each(|tid| reranker.prefetch_place(tid));
-            scored += round.score_further(&search, further)?;
-        }
-        self.counters.codes_scored += scored;
-        let (most, shares) = most(scored as usize);
-        // Of a query of few dimensions fewer rows wait than the share says.
-        self.quota = self.returned + shares.returned(scored).min(most as u64 / 2);
-        let epsilon = match self.steering.epsilon {
-            // In strict order what comes late is lost.
-            Epsilon::Auto if first || self.steering.rounds == Rounds::Strict => tuning::EPSILON,
-            Epsilon::Auto => tuning::EPSILON_LATER,
-            Epsilon::Deviations(epsilon) => epsilon,
-            Epsilon::Exact => f32::INFINITY,
-        };
-        let lists = (&self.known, &mut self.probed[..]);
-        let shape = &directory.encoder.shape;
-        let waiting = round.finish(shape, lists, most, epsilon)?;
-        self.counters.codes_finished += waiting.len() as u64;
-        self.more = self.probed.len() < all || self.probed.iter().any(Probed::has_more);
-        self.waiting.add(waiting)?;
-        self.prefetched = 0;
         Ok(())
     }
 
