@@ -35,13 +35,13 @@ impl Opened {
         // SAFETY: relations are opened with locks, the table before its index, and looked at.
         unsafe {
             let table = pg_sys::IndexGetRelation(oid, true);
+            let name = pg_sys::get_rel_name(oid);
+            let name = match name.is_null() {
+                true => oid.to_string(),
+                false => CStr::from_ptr(name).to_string_lossy().into_owned(),
+            };
             // Whoever must not look at it must not lock it either.
             if table == pg_sys::InvalidOid || !catalog::is_index_of(oid, c"mrl") {
-                let name = pg_sys::get_rel_name(oid);
-                let name = match name.is_null() {
-                    true => oid.to_string(),
-                    false => CStr::from_ptr(name).to_string_lossy().into_owned(),
-                };
                 return Err(SqlError::new(
                     Code::ERRCODE_WRONG_OBJECT_TYPE,
                     format!("\"{name}\" is not an mrl index"),
@@ -49,11 +49,10 @@ impl Opened {
             }
             let check_owner = || match catalog::owns_relation(oid) {
                 true => Ok(()),
-                false => {
-                    let name = CStr::from_ptr(pg_sys::get_rel_name(oid)).to_string_lossy();
-                    let message = format!("must be owner of index {name}");
-                    Err(SqlError::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, message))
-                }
+                false => Err(SqlError::new(
+                    Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                    format!("must be owner of index {name}"),
+                )),
             };
             check_owner()?;
             let table = pg_sys::table_open(table, lock as pg_sys::LOCKMODE);
