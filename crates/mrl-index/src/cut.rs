@@ -169,7 +169,7 @@ impl Pool {
         let no_room = OutOfMemory { bytes: size_of::<f64>() * centres.len() };
         for _ in 0..ROUNDS {
             store.check_interrupts()?;
-            centres = kmeans::moved(sample, &centres, false, &workers).ok_or(no_room)?;
+            centres = kmeans::moved(sample, &centres, false, 0.0, &workers).ok_or(no_room)?;
         }
         Ok(centres)
     }

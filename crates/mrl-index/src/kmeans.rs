@@ -2,8 +2,9 @@
 //!
 //! Lloyd's rounds on a sample, started by k-means++ (Arthur and Vassilvitskii, SODA 2007). A vector goes to
 //! the nearest centre; a centre is the mean of its vectors, where only directions count scaled to length 1
-//! (spherical k-means: Dhillon and Modha, 2001). A centre that lost all its vectors takes over one of the
-//! largest cluster's. Everything follows from the seed.
+//! (spherical k-means: Dhillon and Modha, 2001). Clusters of much different sizes are evened out between rounds: the
+//! centre of a small one moves into a large one, which the next round divides among its centres. Everything follows from
+//! the seed.
 
 use std::ops::Range;
 
@@ -16,6 +17,12 @@ use crate::workers::Workers;
 
 /// Rounds after which the centres move no more than lists of an index can tell.
 const ROUNDS: usize = 8;
+/// Of these, the first that even clusters out; the others let the centres settle.
+const EVENING_ROUNDS: usize = 5;
+/// A cluster is small with fewer vectors than such a share of the mean ...
+const FEW: f64 = 0.5;
+/// ... and large with more than so many times the mean for each of its centres.
+const MANY: f64 = 1.5;
 /// Vectors between two questions whether to stop.
 const STRIDE: usize = 64;
 
@@ -69,8 +76,9 @@ pub fn centres(
     workers: &Workers,
 ) -> Option<Vec<f16>> {
     let mut centres = first_centres(sample, count, &mut Random::new(seed), workers)?;
-    for _ in 0..ROUNDS {
-        let nearer = moved(sample, &centres, spherical, workers)?;
+    for round in 0..ROUNDS {
+        let few = if round < EVENING_ROUNDS { FEW } else { 0.0 };
+        let nearer = moved(sample, &centres, spherical, few, workers)?;
         if nearer == centres {
             break;
         }
@@ -79,15 +87,21 @@ pub fn centres(
     Some(centres)
 }
 
-/// The means of the vectors that are nearest to each of some centres. Nothing as in [`centres`].
+/// The means of the vectors that are nearest to each of some centres, but for centres of fewer vectors than the share
+/// `few` of the mean: these move into large clusters, and such of no vectors at all into the largest. Nothing as in
+/// [`centres`].
 pub fn moved(
     sample: Rows,
     centres: &[f16],
     spherical: bool,
+    few: f64,
     workers: &Workers,
 ) -> Option<Vec<f16>> {
     let assigned = assign(sample, Rows::new(centres, sample.dimensions), spherical, workers)?;
-    means(sample, &assigned, centres.len() / sample.dimensions, spherical)
+    let clusters = Clusters::of(&assigned, centres.len() / sample.dimensions).ok()?;
+    let mut centres = means(sample, &clusters, spherical).ok()?;
+    even_out(sample, &clusters, &mut centres, spherical, few).ok()?;
+    Some(centres)
 }
 
 /// The nearest centre of each vector; of equally near ones the first.
@@ -182,47 +196,105 @@ fn first_centres(
     Some(centres)
 }
 
-/// The clusters' means; nothing where there is no memory.
-fn means(sample: Rows, assigned: &[u32], count: usize, spherical: bool) -> Option<Vec<f16>> {
-    let dimensions = sample.dimensions;
-    let mut sums = mrl_memory::filled(0f64, count * dimensions).ok()?;
-    // The rows of all clusters, one cluster's after another's; of each those that still belong to it.
-    let mut members = mrl_memory::filled(0usize, assigned.len()).ok()?;
-    let mut ranges: Vec<Range<usize>> = mrl_memory::filled(0..0, count).ok()?;
-    for cluster in assigned {
-        ranges[*cluster as usize].end += 1;
+/// Which vectors belong to which centre.
+struct Clusters {
+    /// The vectors' indexes, one cluster's after another's.
+    members: Vec<usize>,
+    /// Where those of each cluster lie.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Clusters {
+    fn of(assigned: &[u32], count: usize) -> Result<Self, OutOfMemory> {
+        let mut members = mrl_memory::filled(0usize, assigned.len())?;
+        let mut ranges: Vec<Range<usize>> = mrl_memory::filled(0..0, count)?;
+        for cluster in assigned {
+            ranges[*cluster as usize].end += 1;
+        }
+        let mut end = 0;
+        for range in &mut ranges {
+            let start = end;
+            end += range.end;
+            *range = start..start;
+        }
+        for (index, cluster) in assigned.iter().enumerate() {
+            let range = &mut ranges[*cluster as usize];
+            members[range.end] = index;
+            range.end += 1;
+        }
+        Ok(Self { members, ranges })
     }
-    let mut end = 0;
-    for range in &mut ranges {
-        let start = end;
-        end += range.end;
-        *range = start..start;
+
+    fn of_cluster(&self, cluster: usize) -> &[usize] {
+        &self.members[self.ranges[cluster].clone()]
     }
-    for (index, (vector, cluster)) in sample.iter().zip(assigned).enumerate() {
-        let range = &mut ranges[*cluster as usize];
-        members[range.end] = index;
-        range.end += 1;
-        let sum = &mut sums[*cluster as usize * dimensions..][..dimensions];
-        kernels::add_to_sums(vector, sum);
-    }
+}
+
+/// The clusters' means; zeros for one without vectors.
+fn means(sample: Rows, clusters: &Clusters, spherical: bool) -> Result<Vec<f16>, OutOfMemory> {
     let mut centres = Vec::new();
-    mrl_memory::reserve(&mut centres, sums.len()).ok()?;
-    for (cluster, sum) in sums.chunks_exact(dimensions).enumerate() {
+    mrl_memory::reserve(&mut centres, clusters.ranges.len() * sample.dimensions)?;
+    let mut sum = mrl_memory::filled(0f64, sample.dimensions)?;
+    for cluster in 0..clusters.ranges.len() {
+        sum.fill(0.0);
+        let members = clusters.of_cluster(cluster);
+        for index in members {
+            kernels::add_to_sums(sample.row(*index), &mut sum);
+        }
         let length = match spherical {
             true => sum.iter().map(|x| x * x).sum::<f64>().sqrt(),
-            false => ranges[cluster].len() as f64,
+            false => members.len() as f64,
         };
-        if !ranges[cluster].is_empty() && length > 0.0 {
-            centres.extend(sum.iter().map(|x| f16::from_f64(x / length)));
-            continue;
+        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        centres.extend(sum.iter().map(|x| f16::from_f64(x * scale)));
+    }
+    Ok(centres)
+}
+
+/// Moves the centres of small clusters into large ones, the smallest first and into the one that is then the largest. There a
+/// centre lies next to the mean, towards one of the vectors, so that the next round finds about as many on either side: at a
+/// vector's own place few others would be nearest to it, as all of a cluster lie farther from each other than from the mean.
+fn even_out(
+    sample: Rows,
+    clusters: &Clusters,
+    centres: &mut [f16],
+    spherical: bool,
+    few: f64,
+) -> Result<(), OutOfMemory> {
+    const TOWARDS_THE_VECTOR: f32 = 0.1;
+    let width = sample.dimensions;
+    let count = clusters.ranges.len();
+    let size = |cluster: usize| clusters.ranges[cluster].len();
+    let mean = sample.count() as f64 / count.max(1) as f64;
+    let small =
+        (0..count).filter(|cluster| size(*cluster) == 0 || (size(*cluster) as f64) < few * mean);
+    let mut small: Vec<usize> = mrl_memory::collect(small)?;
+    small.sort_unstable_by_key(|cluster| (size(*cluster), *cluster));
+    let mut shared_by = mrl_memory::filled(1usize, count)?;
+    for given_up in small {
+        let share = |cluster: &usize| size(*cluster) as f64 / shared_by[*cluster] as f64;
+        let Some(largest) = (0..count).max_by(|a, b| share(a).total_cmp(&share(b))) else { break };
+        if size(given_up) > 0 && share(&largest) < MANY * mean {
+            break;
         }
-        let largest = (0..count).max_by_key(|other| ranges[*other].len()).unwrap_or_default();
-        match ranges[largest].next_back() {
-            Some(last) => centres.extend_from_slice(sample.row(members[last])),
-            None => centres.extend(sum.iter().map(|x| f16::from_f64(*x))),
+        let members = clusters.of_cluster(largest);
+        let among = shared_by[largest];
+        let Some(index) = members.get(members.len() * among / (among + 1)) else { break };
+        shared_by[largest] += 1;
+        let vector = sample.row(*index);
+        let centre = &centres[largest * width..][..width];
+        let near: Vec<f32> = centre
+            .iter()
+            .zip(vector)
+            .map(|(c, x)| c.to_f32() + TOWARDS_THE_VECTOR * (x.to_f32() - c.to_f32()))
+            .collect();
+        let length = near.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let scale = if spherical && length > 0.0 { 1.0 / length } else { 1.0 };
+        for (component, x) in centres[given_up * width..][..width].iter_mut().zip(near) {
+            *component = f16::from_f32(x * scale);
         }
     }
-    Some(centres)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -266,6 +338,20 @@ mod tests {
                 assert_eq!(axis, index % axes, "{axes} axes");
             }
         }
+    }
+
+    /// A third of the vectors lie close around one axis of 20: few centres are drawn from among them.
+    #[test]
+    fn a_dense_cluster_is_cut_into_such_of_about_one_size() {
+        let crowd = around_axes(1, 1000, 64, 0.05);
+        let others = around_axes(20, 100, 64, 0.2);
+        let vectors: Vec<f16> = crowd.into_iter().chain(others).collect();
+        let rows = Rows::new(&vectors, 64);
+        let centres = centres_of(rows, 20, 1);
+        let assigned = assign(rows, Rows::new(&centres, 64), true, &Workers::single()).unwrap();
+        let mut sizes = [0; 20];
+        assigned.iter().for_each(|cluster| sizes[*cluster as usize] += 1);
+        assert!(sizes.iter().max() <= Some(&(2 * 3000 / 20)), "{sizes:?}");
     }
 
     #[test]
