@@ -33,7 +33,7 @@ def compare(primary, standby):
     with primary.connect() as connection:
         connection.execute("CHECKPOINT")
         names = databases(connection)
-        position = connection.execute("SELECT pg_current_wal_lsn()").fetchone()[0]
+        position = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
     standby.wait_for(position, seconds=1200)
     with standby.connect() as connection:
         connection.execute("CHECKPOINT")
