@@ -1,4 +1,4 @@
-//! Damaged pages: whatever works on them gives an error that names a block, or works, and ends.
+//! Damaged pages: whatever works on them gives an error that names a page, or works, and ends.
 #![no_main]
 
 use std::cell::OnceCell;
@@ -18,7 +18,7 @@ use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, Metric};
-use mrl_index::page::{BODY_BYTES, Block, Body};
+use mrl_index::page::{BODY_BYTES, Body, PageNumber};
 use mrl_index::scan::{Scan, Steering, Wanted, every_tid};
 use mrl_index::split::{rewrite, split};
 use mrl_index::store::{Failure, PageStore};
@@ -43,25 +43,25 @@ struct Input {
 enum Damaging {
     /// A byte anywhere.
     Byte {
-        block: u8,
+        page: u8,
         offset: u16,
         value: u8,
     },
     /// A pointer to a page leads to another.
     Pointer {
-        block: u8,
+        page: u8,
         place: u8,
         to: u8,
     },
     /// A number among those that a page begins with.
     Leading {
-        block: u8,
+        page: u8,
         place: u8,
         number: Number,
     },
     /// A number anywhere.
     Inner {
-        block: u8,
+        page: u8,
         offset: u16,
         number: Number,
     },
@@ -71,11 +71,11 @@ enum Damaging {
         to: u8,
     },
     Zeros {
-        block: u8,
+        page: u8,
     },
     /// The second half lacks: a torn write.
     Torn {
-        block: u8,
+        page: u8,
         from: u8,
         offset: u16,
     },
@@ -165,47 +165,47 @@ impl Number {
 }
 
 fn damage(pages: &MemoryStore, damaging: &Damaging) {
-    let blocks = pages.block_count().expect("blocks");
-    let block_of = |number: u8| Block::from(number) % blocks;
+    let count = pages.page_count().expect("pages");
+    let page_of = |number: u8| PageNumber::from(number) % count;
     let read = |number: u8| -> Body {
-        *pages.read_any(block_of(number)).expect("a page").expect("a sound one")
+        *pages.read_any(page_of(number)).expect("a page").expect("a sound one")
     };
     let number_at = |body: &mut Body, offset: usize, number: Number| {
         let bytes: &mut [u8; 4] = body[offset..].first_chunk_mut().expect("four bytes");
         *bytes = number.of(u32::from_le_bytes(*bytes)).to_le_bytes();
     };
-    let (block, body) = match *damaging {
-        Damaging::Byte { block, offset, value } => {
-            let mut body = read(block);
+    let (page, body) = match *damaging {
+        Damaging::Byte { page, offset, value } => {
+            let mut body = read(page);
             body[usize::from(offset) % BODY_BYTES] = value;
-            (block, body)
+            (page, body)
         }
-        Damaging::Pointer { block, place, to } => {
-            let mut body = read(block);
+        Damaging::Pointer { page, place, to } => {
+            let mut body = read(page);
             let offset = 12 + 4 * (usize::from(place) % 16);
-            body[offset..offset + 4].copy_from_slice(&block_of(to).to_le_bytes());
-            (block, body)
+            body[offset..offset + 4].copy_from_slice(&page_of(to).to_le_bytes());
+            (page, body)
         }
-        Damaging::Leading { block, place, number } => {
-            let mut body = read(block);
+        Damaging::Leading { page, place, number } => {
+            let mut body = read(page);
             number_at(&mut body, 2 * (usize::from(place) % 64), number);
-            (block, body)
+            (page, body)
         }
-        Damaging::Inner { block, offset, number } => {
-            let mut body = read(block);
+        Damaging::Inner { page, offset, number } => {
+            let mut body = read(page);
             number_at(&mut body, usize::from(offset) % (BODY_BYTES - 3), number);
-            (block, body)
+            (page, body)
         }
         Damaging::Copied { from, to } => (to, read(from)),
-        Damaging::Zeros { block } => (block, [0; BODY_BYTES]),
-        Damaging::Torn { block, from, offset } => {
-            let mut body = read(block);
+        Damaging::Zeros { page } => (page, [0; BODY_BYTES]),
+        Damaging::Torn { page, from, offset } => {
+            let mut body = read(page);
             let start = usize::from(offset) % BODY_BYTES;
             body[start..].copy_from_slice(&read(from)[start..]);
-            (block, body)
+            (page, body)
         }
     };
-    pages.write(Some(block_of(block)), &body).expect("a page");
+    pages.write(Some(page_of(page)), &body).expect("a page");
 }
 
 fuzz_target!(|input: Input| {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use mrl_index::memory::{MemoryChange, MemoryStore};
-use mrl_index::page::{Block, Body, ListId, NONE, damaged};
+use mrl_index::page::{Body, ListId, NONE, PageNumber, damaged};
 use mrl_index::store::{Change, Failure, ListLock, PageStore};
 
 /// A [`MemoryStore`] that panics when one piece of work reads far more pages than there are, and
@@ -34,8 +34,8 @@ impl WatchedStore {
     /// A new piece of work begins, which may read each page some times for each page there is: a
     /// clean-up walks a list's chain anew for each page that seems to belong to it.
     pub fn begin_work(&self) {
-        let blocks = self.pages.block_count().map_or(0, u64::from);
-        self.reads_left.set(20_000 + 40 * blocks * (blocks + 10));
+        let pages = self.pages.page_count().map_or(0, u64::from);
+        self.reads_left.set(20_000 + 40 * pages * (pages + 10));
     }
 
     /// Lets so many changes more take effect, then none; `None` ends that.
@@ -55,30 +55,30 @@ impl PageStore for WatchedStore {
     type Change<'a> = WatchedChange<'a>;
     type Lock<'a> = <MemoryStore as PageStore>::Lock<'a>;
 
-    fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
+    fn read(&self, number: PageNumber) -> Result<Rc<Body>, Failure> {
         self.count();
-        self.pages.read(block)
+        self.pages.read(number)
     }
 
-    fn read_any(&self, block: Block) -> Result<Option<Rc<Body>>, Failure> {
+    fn read_any(&self, number: PageNumber) -> Result<Option<Rc<Body>>, Failure> {
         self.count();
-        self.pages.read_any(block)
+        self.pages.read_any(number)
     }
 
     fn change(&self) -> Result<WatchedChange<'_>, Failure> {
         Ok(WatchedChange { store: self, change: self.pages.change()? })
     }
 
-    fn block_count(&self) -> Result<Block, Failure> {
-        self.pages.block_count()
+    fn page_count(&self) -> Result<u32, Failure> {
+        self.pages.page_count()
     }
 
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Failure> {
-        self.pages.write(block, body)
+    fn write(&self, number: Option<PageNumber>, body: &Body) -> Result<PageNumber, Failure> {
+        self.pages.write(number, body)
     }
 
-    fn offer(&self, block: Block) -> Result<(), Failure> {
-        self.pages.offer(block)
+    fn offer(&self, number: PageNumber) -> Result<(), Failure> {
+        self.pages.offer(number)
     }
 
     fn publish_offers(&self) -> Result<(), Failure> {
@@ -122,16 +122,16 @@ pub struct WatchedChange<'a> {
 impl Change for WatchedChange<'_> {
     type Error = Failure;
 
-    fn lock(&mut self, block: Block) -> Result<usize, Failure> {
+    fn lock(&mut self, number: PageNumber) -> Result<usize, Failure> {
         self.store.count();
-        self.change.lock(block)
+        self.change.lock(number)
     }
 
-    fn holds(&self, block: Block) -> bool {
-        self.change.holds(block)
+    fn holds(&self, number: PageNumber) -> bool {
+        self.change.holds(number)
     }
 
-    fn allocate(&mut self) -> Result<(usize, Block), Failure> {
+    fn allocate(&mut self) -> Result<(usize, PageNumber), Failure> {
         self.store.count();
         self.change.allocate()
     }

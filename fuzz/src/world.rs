@@ -576,7 +576,7 @@ fn rank(metric: Metric, row: Option<&Vector>, query: &Vector) -> (u8, f64) {
     }
 }
 
-/// TIDs as a table gives them: block and offset.
+/// TIDs as a table gives them: page and offset.
 fn numbered(row: Tid) -> Tid {
     (row / 50) << 16 | (row % 50 + 1)
 }

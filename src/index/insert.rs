@@ -2,7 +2,7 @@
 
 use mrl_index::group::Tid;
 use mrl_index::insert::{self, Inserted};
-use mrl_index::meta::META_BLOCK;
+use mrl_index::meta::META_PAGE;
 use mrl_index::page::damaged;
 use mrl_index::split;
 use pgrx::pg_sys;
@@ -94,7 +94,7 @@ unsafe fn add(
             Inserted::Done => return Ok(()),
             // Where nothing has changed since, the directory contradicts itself, and will for ever.
             Inserted::Stale if stale_epoch == Some(directory.meta.epoch) => {
-                return Err(damaged(META_BLOCK, "a list of its directory is not live").into());
+                return Err(damaged(META_PAGE, "a list of its directory is not live").into());
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
             Inserted::Full(list) => {

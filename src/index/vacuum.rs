@@ -63,7 +63,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
                 .hint("REINDEX it.")
                 .warn();
         }
-        (*stats).num_pages = or_raise(index, store.block_count());
+        (*stats).num_pages = or_raise(index, store.page_count());
         (*stats).pages_free = swept.free;
         if !was_scanned {
             (*stats).num_index_tuples = swept.rows as f64;

@@ -1,7 +1,7 @@
 //! From typed errors to `ereport`: the one place where an error becomes an SQLSTATE.
 
 use mrl_encoder::EncoderError;
-use mrl_index::meta::META_BLOCK;
+use mrl_index::meta::META_PAGE;
 use mrl_index::page::{Damage, Problem};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
@@ -142,7 +142,7 @@ impl From<Damage> for SqlError {
         let mut report = Self::new(Code::ERRCODE_INDEX_CORRUPTED, message).hint(hint);
         // The meta page is always that, and no page is written in another format by a server that runs.
         report.0.may_be_of_recovery =
-            damage.block != META_BLOCK && !matches!(damage.problem, Problem::Version(_));
+            damage.page != META_PAGE && !matches!(damage.problem, Problem::Version(_));
         report
     }
 }

@@ -99,7 +99,7 @@ fn main() {
         "{} rows in {} lists, {:.1} bytes a row, {:.1} s",
         rows.len(),
         directory.live_lists().len(),
-        f64::from(store.block_count().unwrap()) * 8192.0 / rows.len() as f64,
+        f64::from(store.page_count().unwrap()) * 8192.0 / rows.len() as f64,
         start.elapsed().as_secs_f64()
     );
 

@@ -187,7 +187,7 @@ mod tests {
             coarse_dimensions: dimensions,
             metric: Metric::InnerProduct,
             copies: false,
-            frames_block: NONE,
+            frames_page: NONE,
             frames_used: 0,
             directory: Vec::new(),
         })

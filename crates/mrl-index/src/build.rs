@@ -46,7 +46,7 @@ impl Plan {
             coarse_dimensions: self.coarse_dimensions,
             metric: self.metric,
             copies: self.copies,
-            frames_block: NONE,
+            frames_page: NONE,
             frames_used: 0,
             directory: Vec::new(),
         }

@@ -12,10 +12,8 @@ use crate::block::ROWS;
 use crate::build::{Assigner, Encoded, Plan};
 use crate::encode::Encoder;
 use crate::group::{self, Group, Tid};
-use crate::meta::{
-    self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, NULLS, State, ZEROS,
-};
-use crate::page::{self, BODY_BYTES, Block, Body, Kind, ListId, NONE};
+use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_PAGE, Meta, NULLS, State, ZEROS};
+use crate::page::{self, BODY_BYTES, Body, Kind, ListId, NONE, PageNumber};
 use crate::rows::{self, Row};
 use crate::shape::Shape;
 use crate::store::PageStore;
@@ -30,7 +28,7 @@ struct Open {
     /// The group that blocks go to.
     group: Option<Box<OpenGroup>>,
     /// The group written last.
-    last: Option<Block>,
+    last: Option<PageNumber>,
     groups: usize,
 }
 
@@ -229,15 +227,15 @@ impl<'a, S: PageStore> Builder<'a, S> {
         Ok(())
     }
 
-    fn write_group(&self, mut body: Body) -> Result<Block, S::Error> {
-        let block = self.store.write(None, &body)?;
+    fn write_group(&self, mut body: Body) -> Result<PageNumber, S::Error> {
+        let page = self.store.write(None, &body)?;
         let group = Group { shape: &self.encoder.shape, body: &body };
         if group.rows() < self.encoder.shape.group_rows {
             // Only the head can have room: it names itself.
-            group::set_open(&mut body, block);
-            self.store.write(Some(block), &body)?;
+            group::set_open(&mut body, page);
+            self.store.write(Some(page), &body)?;
         }
-        Ok(block)
+        Ok(page)
     }
 
     /// Writes what is left, the directory, and at last the meta page.
@@ -273,7 +271,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         self.write_directory()?;
         self.meta.next_list = FIRST_LIST + self.lists.len() as ListId;
         self.meta.write(&mut body);
-        self.store.write(Some(META_BLOCK), &body)?;
+        self.store.write(Some(META_PAGE), &body)?;
         Ok(())
     }
 
@@ -286,12 +284,12 @@ impl<'a, S: PageStore> Builder<'a, S> {
             for (place, frame) in frames.chunks_exact(dimensions).enumerate() {
                 meta::write_frame(&mut body, place, frame);
             }
-            let block = self.store.write(None, &body)?;
+            let page = self.store.write(None, &body)?;
             let count = frames.len() / dimensions;
             for (place, list) in lists.by_ref().take(count).enumerate() {
                 let entry = Entry {
                     head: list.last.unwrap_or(NONE),
-                    frame_block: block,
+                    frame_page: page,
                     frame_place: place as u16,
                     state: State::Live,
                     patience: 0,
@@ -299,7 +297,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
                 };
                 mrl_memory::push(&mut self.entries, entry)?;
             }
-            (self.meta.frames_block, self.meta.frames_used) = (block, count);
+            (self.meta.frames_page, self.meta.frames_used) = (page, count);
         }
         Ok(())
     }
@@ -320,7 +318,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
 /// Rows without distances: those that fill no page yet, and the page written last.
 struct OpenReferences {
     tids: Vec<Tid>,
-    newest: Block,
+    newest: PageNumber,
 }
 
 impl OpenReferences {

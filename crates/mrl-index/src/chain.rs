@@ -9,7 +9,7 @@ use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
 use crate::insert::{lock_block, put_copy, write_block};
-use crate::page::{self, Block, Damage, Kind, ListId, NONE, Problem};
+use crate::page::{self, Damage, Kind, ListId, NONE, PageNumber, Problem};
 use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
@@ -28,7 +28,7 @@ pub struct Member {
 pub fn read_members<S: PageStore>(
     store: &S,
     directory: &Directory,
-    (list, head): (ListId, Block),
+    (list, head): (ListId, PageNumber),
     most: usize,
     is_wanted: &dyn Fn(Tid) -> bool,
 ) -> Result<Vec<Member>, S::Error> {
@@ -36,11 +36,11 @@ pub fn read_members<S: PageStore>(
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
     let references = ByRow::new(read_references(store, list, newest)?)?;
     let (mut members, mut bytes) = (Vec::new(), Vec::new());
-    let (mut block, mut steps) = (head, Steps::default());
-    while block != NONE && members.len() < most {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let group = Group::new(&body, block, list, shape)?;
+    let (mut page, mut steps) = (head, Steps::default());
+    while page != NONE && members.len() < most {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        let group = Group::new(&body, page, list, shape)?;
         for index in 0..group.blocks() {
             let mut live = group.live(index);
             if live == 0 {
@@ -65,12 +65,12 @@ pub fn read_members<S: PageStore>(
                 if tids.is_empty() {
                     continue;
                 }
-                let copy = match group.copy_block(slot) {
+                let copy = match group.copy_page_of(slot) {
                     _ if !shape.keeps_copies() => None,
                     copies => {
-                        let page = store.read(copies)?;
-                        page::check(&page, copies, Kind::Copies, list)?;
-                        Some(rows::copy_of(&page, slot, shape).to_vec())
+                        let body = store.read(copies)?;
+                        page::check(&body, copies, Kind::Copies, list)?;
+                        Some(rows::copy_of(&body, slot, shape).to_vec())
                     }
                 };
                 let place = usize::from(stored.frames()[in_block]);
@@ -79,7 +79,7 @@ pub fn read_members<S: PageStore>(
                 mrl_memory::push(&mut members, Member { row, frame, tids })?;
             }
         }
-        block = page::next(&body);
+        page = page::next(&body);
     }
     Ok(members)
 }
@@ -95,7 +95,7 @@ pub struct ListWriter<'a, S: PageStore> {
     /// Rows that wait to be put into blocks.
     waiting: Vec<Member>,
     /// The newest group; behind it are the others.
-    group: Block,
+    group: PageNumber,
     groups: usize,
     /// Blocks of the newest group, and its frames.
     blocks: usize,
@@ -171,7 +171,7 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
     }
 
     /// Writes what is left; returns the chain's head.
-    pub fn finish(mut self) -> Result<Block, S::Error> {
+    pub fn finish(mut self) -> Result<PageNumber, S::Error> {
         while !self.waiting.is_empty() {
             self.form_blocks(true)?;
         }
@@ -181,14 +181,14 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
 
     fn begin_group(&mut self) -> Result<(), S::Error> {
         let mut change = self.store.change()?;
-        let (place, block) = change.allocate()?;
+        let (place, page) = change.allocate()?;
         let shape = &self.directory.encoder.shape;
         let ordinal = group::ordinal(self.list, self.groups)?;
         group::format_group(change.body_mut(place), self.list, ordinal, shape);
         page::set_next(change.body_mut(place), self.group);
-        group::set_open(change.body_mut(place), block);
+        group::set_open(change.body_mut(place), page);
         change.commit()?;
-        (self.group, self.blocks) = (block, 0);
+        (self.group, self.blocks) = (page, 0);
         self.groups += 1;
         self.frames.clear();
         Ok(())
@@ -238,8 +238,8 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         }
         let mut change = self.store.change()?;
         let place = change.lock(self.group)?;
-        let pages = lock_block(&mut change, place, index, shape)?;
-        write_block(&mut change, &pages, index, bytes, shape);
+        let row_places = lock_block(&mut change, place, index, shape)?;
+        write_block(&mut change, &row_places, index, bytes, shape);
         let body = change.body_mut(place);
         group::set_first_live(body, index, count, shape);
         for (place, frame) in self.frames.iter().enumerate() {
@@ -267,40 +267,40 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
 fn link_references<S: PageStore>(
     store: &S,
     list: ListId,
-    head: Block,
+    head: PageNumber,
     references: &[(u16, Tid)],
 ) -> Result<(), S::Error> {
     let mut newest = NONE;
     for some in references.chunks(group::MOST_REFERENCES) {
         let mut change = store.change()?;
-        let (new, block) = change.allocate()?;
+        let (new, page) = change.allocate()?;
         group::format_references(change.body_mut(new), list);
         page::set_next(change.body_mut(new), newest);
         group::set_all_references(change.body_mut(new), some);
         let place = change.lock(head)?;
-        let open = if some.len() < group::MOST_REFERENCES { block } else { NONE };
-        group::set_references(change.body_mut(place), block, open);
+        let open = if some.len() < group::MOST_REFERENCES { page } else { NONE };
+        group::set_references(change.body_mut(place), page, open);
         change.commit()?;
-        newest = block;
+        newest = page;
     }
     Ok(())
 }
 
 /// Makes pages of a list free. A page of another list, to which damage has led, is an error.
-pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[Block]) -> Result<(), S::Error> {
+pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[PageNumber]) -> Result<(), S::Error> {
     for some in pages.chunks(MOST_PAGES) {
         store.check_interrupts()?;
         let mut change = store.change()?;
-        for block in some {
-            let place = change.lock(*block)?;
+        for page in some {
+            let place = change.lock(*page)?;
             if page::list(change.body(place)) != list {
-                return Err(Damage { block: *block, problem: Problem::List(list) }.into());
+                return Err(Damage { page: *page, problem: Problem::List(list) }.into());
             }
             page::format(change.body_mut(place), Kind::Free, 0);
         }
         change.commit()?;
-        for block in some {
-            store.offer(*block)?;
+        for page in some {
+            store.offer(*page)?;
         }
     }
     store.publish_offers()
@@ -311,31 +311,31 @@ pub fn pages_of<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
-) -> Result<Vec<Block>, S::Error> {
+    head: PageNumber,
+) -> Result<Vec<PageNumber>, S::Error> {
     let mut pages = Vec::new();
-    let (mut block, mut steps) = (head, Steps::default());
+    let (mut page, mut steps) = (head, Steps::default());
     let mut references = NONE;
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let group = Group::new(&body, block, list, shape)?;
-        if block == head {
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        let group = Group::new(&body, page, list, shape)?;
+        if page == head {
             references = group.references();
         }
-        mrl_memory::push(&mut pages, block)?;
+        mrl_memory::push(&mut pages, page)?;
         for other in group.other_pages() {
             mrl_memory::push(&mut pages, other)?;
         }
-        block = page::next(&body);
+        page = page::next(&body);
     }
-    let mut block = references;
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        page::check(&body, block, Kind::References, list)?;
-        mrl_memory::push(&mut pages, block)?;
-        block = page::next(&body);
+    let mut page = references;
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        page::check(&body, page, Kind::References, list)?;
+        mrl_memory::push(&mut pages, page)?;
+        page = page::next(&body);
     }
     Ok(pages)
 }

@@ -7,8 +7,8 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, Tid};
-use crate::meta::{Entry, FIRST_LIST, META_BLOCK, NULLS, State, ZEROS};
-use crate::page::{self, Block, Kind, ListId, NONE};
+use crate::meta::{Entry, FIRST_LIST, META_PAGE, NULLS, State, ZEROS};
+use crate::page::{self, Kind, ListId, NONE, PageNumber};
 use crate::records::{Records, wide};
 use crate::references::count_references;
 use crate::rows::{self, Rows};
@@ -36,7 +36,7 @@ pub struct Info {
     pub largest_list: u64,
     /// Centres that the rows of each list are encoded against, of all lists together.
     pub frames: u64,
-    pub pages: Block,
+    pub pages: u32,
 }
 
 /// Takes every TID of an index.
@@ -47,9 +47,9 @@ pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Er
     let directory = Directory::read(store)?;
     let mut check =
         Check { store, directory, seen: BTreeSet::new(), tids: BTreeSet::new(), problems: vec![] };
-    check.page(META_BLOCK)?;
-    for block in check.directory.meta.directory.clone() {
-        check.page(block)?;
+    check.page(META_PAGE)?;
+    for page in check.directory.meta.directory.clone() {
+        check.page(page)?;
     }
     check.frames()?;
     for list in 0..check.directory.entries.len() as ListId {
@@ -62,7 +62,7 @@ pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Er
 struct Check<'a, S: PageStore> {
     store: &'a S,
     directory: Directory,
-    seen: BTreeSet<Block>,
+    seen: BTreeSet<PageNumber>,
     tids: BTreeSet<Tid>,
     problems: Vec<String>,
 }
@@ -73,10 +73,10 @@ impl<S: PageStore> Check<'_, S> {
         mrl_memory::check()
     }
 
-    fn page(&mut self, block: Block) -> Result<(), OutOfMemory> {
-        match self.seen.insert(block) {
+    fn page(&mut self, page: PageNumber) -> Result<(), OutOfMemory> {
+        match self.seen.insert(page) {
             true => Ok(()),
-            false => self.problem(format!("block {block} is used twice")),
+            false => self.problem(format!("block {page} is used twice")),
         }
     }
 
@@ -86,8 +86,8 @@ impl<S: PageStore> Check<'_, S> {
             self.problem(format!("list {list} has a TID without an offset"))?;
         }
         if !self.tids.insert(tid) {
-            let (block, offset) = (tid >> 16, tid & 0xffff);
-            self.problem(format!("TID ({block},{offset}) is there twice, once in list {list}"))?;
+            let (page, offset) = (tid >> 16, tid & 0xffff);
+            self.problem(format!("TID ({page},{offset}) is there twice, once in list {list}"))?;
         }
         Ok(())
     }
@@ -95,14 +95,14 @@ impl<S: PageStore> Check<'_, S> {
     /// The pages of frames, and that the next frame takes none's place.
     fn frames(&mut self) -> Result<(), OutOfMemory> {
         let lists = self.directory.entries.iter().skip(FIRST_LIST as usize);
-        let blocks: BTreeSet<Block> = lists.clone().map(|entry| entry.frame_block).collect();
-        let (newest, used) = (self.directory.meta.frames_block, self.directory.meta.frames_used);
+        let pages: BTreeSet<PageNumber> = lists.clone().map(|entry| entry.frame_page).collect();
+        let (newest, used) = (self.directory.meta.frames_page, self.directory.meta.frames_used);
         let is_beyond =
-            |entry: &Entry| entry.frame_block == newest && usize::from(entry.frame_place) >= used;
+            |entry: &Entry| entry.frame_page == newest && usize::from(entry.frame_place) >= used;
         if lists.clone().any(is_beyond) {
             self.problem(format!("block {newest} has frames beyond the {used} that are counted"))?;
         }
-        blocks.into_iter().filter(|block| *block != NONE).try_for_each(|block| self.page(block))
+        pages.into_iter().filter(|page| *page != NONE).try_for_each(|page| self.page(page))
     }
 
     fn list(&mut self, list: ListId, visit: Visit) -> Result<(), S::Error> {
@@ -116,29 +116,29 @@ impl<S: PageStore> Check<'_, S> {
         }
         let is_live = entry.state == State::Live;
         let shape = self.directory.encoder.shape.clone();
-        let mut groups: BTreeMap<usize, Block> = BTreeMap::new();
+        let mut groups: BTreeMap<usize, PageNumber> = BTreeMap::new();
         let (mut open, mut references_open, mut references) = (NONE, NONE, NONE);
-        let mut next_opens: BTreeMap<Block, Block> = BTreeMap::new();
+        let mut next_opens: BTreeMap<PageNumber, PageNumber> = BTreeMap::new();
         let mut newest_ordinals = Vec::new();
-        let (mut block, mut steps) = (entry.head, Steps::default());
+        let (mut page, mut steps) = (entry.head, Steps::default());
         let mut numbered: BTreeMap<u16, Tid> = BTreeMap::new();
-        while block != NONE {
-            steps.step(self.store, block)?;
-            self.page(block)?;
-            let body = self.store.read(block)?;
-            let group = Group::new(&body, block, list, &shape)?;
-            if block == entry.head {
+        while page != NONE {
+            steps.step(self.store, page)?;
+            self.page(page)?;
+            let body = self.store.read(page)?;
+            let group = Group::new(&body, page, list, &shape)?;
+            if page == entry.head {
                 (open, references, references_open) =
                     (group.open(), group.references(), group.references_open());
             }
             mrl_memory::push(&mut newest_ordinals, group.ordinal())?;
-            next_opens.insert(block, group.next_open());
-            if groups.insert(group.ordinal(), block).is_some() {
+            next_opens.insert(page, group.next_open());
+            if groups.insert(group.ordinal(), page).is_some() {
                 self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
             }
             // A scan counts them up to the first that is none.
             if group.frames().windows(2).any(|pair| pair[0] == 0 && pair[1] != 0) {
-                self.problem(format!("block {block} has a gap among its frames"))?;
+                self.problem(format!("block {page} has a gap among its frames"))?;
             }
             for other in group.other_pages().collect::<Vec<_>>() {
                 self.page(other)?;
@@ -152,13 +152,13 @@ impl<S: PageStore> Check<'_, S> {
                     continue;
                 }
                 if in_block == 0 {
-                    let page = |page| group.row_page(page);
-                    rows::read_block(self.store, &shape, list, index, page, &mut bytes)?;
+                    let row_page = |i| group.row_page(i);
+                    rows::read_block(self.store, &shape, list, index, row_page, &mut bytes)?;
                     let lane = index % shape.summary_lanes;
                     let summaries = group.summaries(index / shape.summary_lanes, &mut room);
                     let spread = wide(summaries.spreads()[lane]);
                     if !spread.is_finite() || !are_finite(summaries.records, lane, &shape) {
-                        self.problem(format!("block {block}, row {slot}: the mean is no number"))?;
+                        self.problem(format!("block {page}, row {slot}: the mean is no number"))?;
                     }
                 }
                 if !bit(live) {
@@ -166,17 +166,17 @@ impl<S: PageStore> Check<'_, S> {
                 }
                 let rows = Rows::new(&bytes, &shape);
                 if !are_finite(rows.records, in_block, &shape) {
-                    self.problem(format!("block {block}, row {slot}: a factor is no number"))?;
+                    self.problem(format!("block {page}, row {slot}: a factor is no number"))?;
                 }
                 let place = usize::from(rows.frames()[in_block]);
                 let frame = group.frames().get(place).copied().unwrap_or(0);
                 if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
-                    self.problem(format!("block {block}, row {slot}: its frame is list {frame}"))?;
+                    self.problem(format!("block {page}, row {slot}: its frame is list {frame}"))?;
                 }
                 let tid = rows.tid(in_block);
                 if shape.keeps_copies() {
-                    let copy_block = group.copy_block(slot);
-                    page::check(&*self.store.read(copy_block)?, copy_block, Kind::Copies, list)?;
+                    let copies = group.copy_page_of(slot);
+                    page::check(&*self.store.read(copies)?, copies, Kind::Copies, list)?;
                 }
                 if is_live {
                     self.tid(tid, list, visit)?;
@@ -185,7 +185,7 @@ impl<S: PageStore> Check<'_, S> {
                     numbered.insert(number, tid);
                 }
             }
-            block = page::next(&body);
+            page = page::next(&body);
         }
         let greatest = groups.keys().next_back().copied();
         if newest_ordinals.iter().take(2).max().copied() != greatest {
@@ -193,15 +193,15 @@ impl<S: PageStore> Check<'_, S> {
         }
         self.stack(list, "groups", open, &next_opens)?;
         let mut next_opens = BTreeMap::new();
-        let mut block = references;
-        while block != NONE {
-            steps.step(self.store, block)?;
-            self.page(block)?;
-            let body = self.store.read(block)?;
-            let page = References::new(&body, block, list)?;
-            next_opens.insert(block, page.next_open());
-            let own: Vec<_> = page.iter().collect();
-            block = page::next(&body);
+        let mut page = references;
+        while page != NONE {
+            steps.step(self.store, page)?;
+            self.page(page)?;
+            let body = self.store.read(page)?;
+            let stored = References::new(&body, page, list)?;
+            next_opens.insert(page, stored.next_open());
+            let own: Vec<_> = stored.iter().collect();
+            page = page::next(&body);
             drop(body);
             for (row, tid) in own {
                 // What a crash amid a vacuum leaves, and scans pass over: a reference that has already
@@ -222,13 +222,13 @@ impl<S: PageStore> Check<'_, S> {
         &mut self,
         list: ListId,
         of: &str,
-        first: Block,
-        next: &BTreeMap<Block, Block>,
+        first: PageNumber,
+        next: &BTreeMap<PageNumber, PageNumber>,
     ) -> Result<(), OutOfMemory> {
-        let (mut block, mut left) = (first, next.len());
-        while block != NONE {
-            match (next.get(&block), left) {
-                (Some(next), 1..) => (block, left) = (*next, left - 1),
+        let (mut page, mut left) = (first, next.len());
+        while page != NONE {
+            match (next.get(&page), left) {
+                (Some(next), 1..) => (page, left) = (*next, left - 1),
                 _ => {
                     return self.problem(format!("list {list}: its stack of open {of} is broken"));
                 }
@@ -253,7 +253,7 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
             .iter()
             .filter(|entry| entry.state == State::Retired)
             .count(),
-        pages: store.block_count()?,
+        pages: store.page_count()?,
         smallest_list: u64::MAX,
         ..Info::default()
     };
@@ -265,16 +265,16 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
             NULLS => info.nulls = references,
             ZEROS => info.zeros = references,
             _ => {
-                let (mut rows, mut block) = (0, head);
+                let (mut rows, mut page) = (0, head);
                 let (mut steps, mut frames) = (Steps::default(), BTreeSet::new());
-                while block != NONE {
-                    steps.step(store, block)?;
-                    let body = store.read(block)?;
-                    let group = Group::new(&body, block, list, shape)?;
+                while page != NONE {
+                    steps.step(store, page)?;
+                    let body = store.read(page)?;
+                    let group = Group::new(&body, page, list, shape)?;
                     frames.extend(group.frames().into_iter().filter(|frame| *frame != 0));
                     rows += group.live_rows() as u64;
                     info.slots += (group.blocks() * ROWS) as u64;
-                    block = page::next(&body);
+                    page = page::next(&body);
                 }
                 info.rows += rows;
                 info.frames += frames.len() as u64;

@@ -13,7 +13,7 @@ use crate::chain::Member;
 use crate::encode::{Encoder, narrowed};
 use crate::kmeans::{self, Rows};
 use crate::meta::Entry;
-use crate::page::{Block, ListId};
+use crate::page::{ListId, PageNumber};
 use crate::patience::SLOTS_BEFORE_SPLIT;
 use crate::store::PageStore;
 use crate::vectors::RowVectors;
@@ -46,7 +46,7 @@ pub(crate) struct Cut {
 }
 
 pub(crate) enum Frame {
-    Kept(Block, u16),
+    Kept(PageNumber, u16),
     New(Vec<f16>),
 }
 
@@ -54,7 +54,7 @@ impl Cut {
     pub fn whole(members: Vec<Member>, old: Entry) -> Self {
         Self {
             parts: vec![members.into_iter().map(|member| (member, None)).collect()],
-            frames: vec![Frame::Kept(old.frame_block, old.frame_place)],
+            frames: vec![Frame::Kept(old.frame_page, old.frame_place)],
         }
     }
 }

@@ -8,7 +8,7 @@ use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
 use crate::encode::{Encoder, coarse_of};
-use crate::meta::{self, Entry, FIRST_LIST, META_BLOCK, Meta, Metric, State};
+use crate::meta::{self, Entry, FIRST_LIST, META_PAGE, Meta, Metric, State};
 use crate::order;
 use crate::page::{ListId, damaged};
 use crate::query::Query;
@@ -36,7 +36,7 @@ pub struct Directory {
 impl Directory {
     /// Reads all of it.
     pub fn read<S: PageStore>(store: &S) -> Result<Self, S::Error> {
-        let meta = Meta::read(&*store.read(META_BLOCK)?)?;
+        let meta = Meta::read(&*store.read(META_PAGE)?)?;
         let directory = Self::of(store, meta)?;
         // What changes lists changes the meta page with them: while it is as it was, the entries are of one moment.
         Ok(directory.refreshed(store)?.unwrap_or(directory))
@@ -58,7 +58,7 @@ impl Directory {
     /// A newer copy where the index has changed since. Of a change that comes while it reads it has a part: it is of one
     /// moment if nothing has changed after it.
     fn read_newer<S: PageStore>(&self, store: &S) -> Result<Option<Self>, S::Error> {
-        let meta = Meta::read(&*store.read(META_BLOCK)?)?;
+        let meta = Meta::read(&*store.read(META_PAGE)?)?;
         if meta == self.meta {
             return Ok(None);
         }
@@ -90,13 +90,12 @@ impl Directory {
     /// Reads the entries, and the frames of lists that the former copy does not have.
     fn fill<S: PageStore>(&mut self, store: &S, former: Option<&Self>) -> Result<(), S::Error> {
         mrl_memory::reserve(&mut self.entries, self.meta.next_list as usize)?;
-        for page in 0..self.meta.directory.len() {
-            let block = self.meta.directory[page];
-            let body = store.read(block)?;
-            let first = page * meta::ENTRIES_ON_PAGE;
+        for (i, page) in self.meta.directory.iter().copied().enumerate() {
+            let body = store.read(page)?;
+            let first = i * meta::ENTRIES_ON_PAGE;
             let end = (self.meta.next_list as usize).min(first + meta::ENTRIES_ON_PAGE);
             for list in first..end {
-                self.entries.push(Entry::read(&body, block, list as ListId)?);
+                self.entries.push(Entry::read(&body, page, list as ListId)?);
             }
         }
         let width = self.meta.coarse_dimensions;
@@ -138,15 +137,15 @@ impl Directory {
     }
 
     fn read_frame<S: PageStore>(&self, store: &S, entry: &Entry) -> Result<Vec<f16>, S::Error> {
-        let body = store.read(entry.frame_block)?;
+        let body = store.read(entry.frame_page)?;
         let place = usize::from(entry.frame_place);
-        Ok(meta::read_frame(&body, entry.frame_block, place, self.meta.dimensions)?)
+        Ok(meta::read_frame(&body, entry.frame_page, place, self.meta.dimensions)?)
     }
 
     /// A list's frame: the centre of its members, whole. Of a list that was ever there.
     pub fn frame<S: PageStore>(&self, store: &S, list: ListId) -> Result<Vec<f16>, S::Error> {
         let entry = self.entries.get(list as usize).filter(|_| list >= FIRST_LIST);
-        let entry = entry.ok_or(damaged(META_BLOCK, "rows name a list that is not there"))?;
+        let entry = entry.ok_or(damaged(META_PAGE, "rows name a list that is not there"))?;
         self.read_frame(store, entry)
     }
 
@@ -176,7 +175,7 @@ impl Directory {
         if !self.has_whole_frames() {
             let dimensions = self.meta.dimensions;
             let frame = meta::frame_offset(entry.frame_place.into(), dimensions);
-            store.prefetch(entry.frame_block, frame, 2 * dimensions);
+            store.prefetch(entry.frame_page, frame, 2 * dimensions);
         }
         let shape = &self.encoder.shape;
         let summaries = shape.summary_lanes * shape.summary.bytes;

@@ -20,15 +20,15 @@ use mrl_kernels::CodeScales;
 use crate::block::ROWS;
 use crate::codes::Factors;
 use crate::page::{
-    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, Problem, damaged, get_u16, get_u32,
-    put,
+    self, BODY_BYTES, Body, Damage, Kind, ListId, NONE, PageNumber, Problem, damaged, get_u16,
+    get_u32, put,
 };
 use crate::records::{LANES, Records, narrow};
 use crate::rows::{get_tid, put_tid};
 use crate::shape::{GROUP_FRAMES, GROUP_POINTERS, MOST_FRAMES, Shape, TID_BYTES};
 use crate::summary::Mean;
 
-/// A heap tuple's address: block · 65,536 + offset.
+/// A heap tuple's address: the number of its page in the table · 65,536 + its place there.
 pub type Tid = u64;
 
 /// A group's page, checked.
@@ -41,14 +41,14 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     pub fn new(
         body: &'a Body,
-        block: Block,
+        page: PageNumber,
         list: ListId,
         shape: &'a Shape,
     ) -> Result<Self, Damage> {
-        page::check(body, block, Kind::Group, list)?;
+        page::check(body, page, Kind::Group, list)?;
         let group = Self { shape, body };
         if group.rows() > shape.group_rows {
-            return Err(damaged(block, "a group has more rows than fit"));
+            return Err(damaged(page, "a group has more rows than fit"));
         }
         Ok(group)
     }
@@ -63,22 +63,22 @@ impl<'a> Group<'a> {
         get_u16(self.body, 18).into()
     }
 
-    pub fn next_open(&self) -> Block {
+    pub fn next_open(&self) -> PageNumber {
         get_u32(self.body, 20)
     }
 
     /// Of the head: the first group with a free slot.
-    pub fn open(&self) -> Block {
+    pub fn open(&self) -> PageNumber {
         get_u32(self.body, 24)
     }
 
     /// Of the head: the newest page of references.
-    pub fn references(&self) -> Block {
+    pub fn references(&self) -> PageNumber {
         get_u32(self.body, 28)
     }
 
     /// Of the head: the first page of references with room.
-    pub fn references_open(&self) -> Block {
+    pub fn references_open(&self) -> PageNumber {
         get_u32(self.body, 32)
     }
 
@@ -93,16 +93,18 @@ impl<'a> Group<'a> {
         place.map(|place| place as u8)
     }
 
-    pub fn row_page(&self, index: usize) -> Block {
+    /// One of its row pages, which are numbered from 0.
+    pub fn row_page(&self, index: usize) -> PageNumber {
         get_u32(self.body, GROUP_POINTERS + 4 * index)
     }
 
-    pub fn copy_page(&self, index: usize) -> Block {
+    /// One of its copy pages, which are numbered from 0.
+    pub fn copy_page(&self, index: usize) -> PageNumber {
         get_u32(self.body, GROUP_POINTERS + 4 * (self.shape.row_pages + index))
     }
 
-    /// Where a row's vector is kept; [`NONE`] where the index keeps none.
-    pub fn copy_block(&self, slot: usize) -> Block {
+    /// The copy page of a slot's vector; [`NONE`] where the index keeps none.
+    pub fn copy_page_of(&self, slot: usize) -> PageNumber {
         match self.shape.keeps_copies() {
             true => self.copy_page(slot / self.shape.copies_on_page),
             false => NONE,
@@ -110,7 +112,7 @@ impl<'a> Group<'a> {
     }
 
     /// All pages of the group but its own.
-    pub fn other_pages(&self) -> impl Iterator<Item = Block> + use<'a> {
+    pub fn other_pages(&self) -> impl Iterator<Item = PageNumber> + use<'a> {
         let (body, count) = (self.body, self.shape.row_pages + self.shape.copy_pages);
         let pages = (0..count).map(move |i| get_u32(body, GROUP_POINTERS + 4 * i));
         pages.filter(|page| *page != NONE)
@@ -197,7 +199,7 @@ impl<'a> Summaries<'a> {
 /// The ordinal of a list's group that has so many before it: a list ends where they can't be told apart any more, with
 /// some 20 million rows.
 pub fn ordinal(list: ListId, groups: usize) -> Result<u16, Damage> {
-    u16::try_from(groups).map_err(|_| Damage { block: NONE, problem: Problem::Full(list) })
+    u16::try_from(groups).map_err(|_| Damage { page: NONE, problem: Problem::Full(list) })
 }
 
 /// Makes a page a group without rows.
@@ -210,25 +212,25 @@ pub fn format_group(body: &mut Body, list: ListId, ordinal: u16, shape: &Shape) 
     body[GROUP_POINTERS..GROUP_POINTERS + 4 * (shape.row_pages + shape.copy_pages)].fill(0xff);
 }
 
-pub fn set_next_open(body: &mut Body, block: Block) {
-    put(body, 20, &block.to_le_bytes());
+pub fn set_next_open(body: &mut Body, page: PageNumber) {
+    put(body, 20, &page.to_le_bytes());
 }
 
-pub fn set_open(body: &mut Body, block: Block) {
-    put(body, 24, &block.to_le_bytes());
+pub fn set_open(body: &mut Body, page: PageNumber) {
+    put(body, 24, &page.to_le_bytes());
 }
 
-pub fn set_references(body: &mut Body, newest: Block, open: Block) {
+pub fn set_references(body: &mut Body, newest: PageNumber, open: PageNumber) {
     put(body, 28, &newest.to_le_bytes());
     put(body, 32, &open.to_le_bytes());
 }
 
-pub fn set_row_page(body: &mut Body, index: usize, block: Block) {
-    put(body, GROUP_POINTERS + 4 * index, &block.to_le_bytes());
+pub fn set_row_page(body: &mut Body, index: usize, page: PageNumber) {
+    put(body, GROUP_POINTERS + 4 * index, &page.to_le_bytes());
 }
 
-pub fn set_copy_page(body: &mut Body, index: usize, block: Block, shape: &Shape) {
-    put(body, GROUP_POINTERS + 4 * (shape.row_pages + index), &block.to_le_bytes());
+pub fn set_copy_page(body: &mut Body, index: usize, page: PageNumber, shape: &Shape) {
+    put(body, GROUP_POINTERS + 4 * (shape.row_pages + index), &page.to_le_bytes());
 }
 
 fn summaries_start(number: usize, shape: &Shape) -> usize {
@@ -297,16 +299,16 @@ pub const MOST_REFERENCES: usize = (BODY_BYTES - FIRST_REFERENCE) / REFERENCE_BY
 pub struct References<'a>(&'a Body);
 
 impl<'a> References<'a> {
-    pub fn new(body: &'a Body, block: Block, list: ListId) -> Result<Self, Damage> {
-        page::check(body, block, Kind::References, list)?;
+    pub fn new(body: &'a Body, page: PageNumber, list: ListId) -> Result<Self, Damage> {
+        page::check(body, page, Kind::References, list)?;
         let references = Self(body);
         if references.count() > MOST_REFERENCES {
-            return Err(damaged(block, "more references than fit"));
+            return Err(damaged(page, "more references than fit"));
         }
         Ok(references)
     }
 
-    pub fn next_open(&self) -> Block {
+    pub fn next_open(&self) -> PageNumber {
         get_u32(self.0, 16)
     }
 
@@ -326,8 +328,8 @@ pub fn format_references(body: &mut Body, list: ListId) {
     set_references_next_open(body, NONE);
 }
 
-pub fn set_references_next_open(body: &mut Body, block: Block) {
-    put(body, 16, &block.to_le_bytes());
+pub fn set_references_next_open(body: &mut Body, page: PageNumber) {
+    put(body, 16, &page.to_le_bytes());
 }
 
 /// Puts all of a page's references anew.

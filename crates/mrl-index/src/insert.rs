@@ -10,8 +10,8 @@ use half::f16;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
-use crate::meta::{Entry, META_BLOCK, Metric, NULLS, State, ZEROS};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::meta::{Entry, META_PAGE, Metric, NULLS, State, ZEROS};
+use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::patience::slots_before_split;
 use crate::query::Query;
 use crate::references::{add_reference, refer};
@@ -108,7 +108,7 @@ fn lock_for_row<'s, S: PageStore>(
     directory: &Directory,
     lists: &[(f32, ListId)],
 ) -> Result<(ListId, S::Lock<'s>), S::Error> {
-    let nearest = lists.first().ok_or(damaged(META_BLOCK, "the index has no list"))?.1;
+    let nearest = lists.first().ok_or(damaged(META_PAGE, "the index has no list"))?.1;
     // Where a row's pages don't fit one change, nobody else may take the slot between two: then a lock that is held
     // is most often that of another insert, and soon free.
     if !directory.encoder.shape.row_fits_a_change() {
@@ -128,8 +128,8 @@ pub fn is_live<S: PageStore>(
     directory: &Directory,
     list: ListId,
 ) -> Result<bool, S::Error> {
-    let block = directory.meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
-    Ok(Entry::read(&*store.read(block)?, block, list)?.state == State::Live)
+    let page = directory.meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;
+    Ok(Entry::read(&*store.read(page)?, page, list)?.state == State::Live)
 }
 
 /// Puts a row into a free slot; returns, where a block was begun for it, how many slots the list has used.
@@ -176,7 +176,7 @@ fn add_row<S: PageStore>(
             if next_open != NONE {
                 // Nothing is put back on the stack while we hold the list's lock.
                 popped += 1;
-                if popped > store.block_count()? {
+                if popped > store.page_count()? {
                     return Err(damaged(target, "a stack of groups has no end").into());
                 }
                 pop_open(store, shape, list, head, target, next_open)?;
@@ -226,9 +226,9 @@ fn pop_open<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
-    full: Block,
-    next_open: Block,
+    head: PageNumber,
+    full: PageNumber,
+    next_open: PageNumber,
 ) -> Result<(), S::Error> {
     let mut change = store.change()?;
     let place = change.lock(head)?;
@@ -244,13 +244,13 @@ fn grow<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
-    full: Block,
+    head: PageNumber,
+    full: PageNumber,
 ) -> Result<(), S::Error> {
     let newest = page::next(&*store.read(head)?);
     let newest_ordinal = match newest {
         NONE => 0,
-        block => Group::new(&*store.read(block)?, block, list, shape)?.ordinal(),
+        page => Group::new(&*store.read(page)?, page, list, shape)?.ordinal(),
     };
     let mut change = store.change()?;
     let place = change.lock(head)?;
@@ -259,11 +259,11 @@ fn grow<S: PageStore>(
         return Ok(());
     }
     let ordinal = group::ordinal(list, group.ordinal().max(newest_ordinal) + 1)?;
-    let (new, new_block) = change.allocate()?;
+    let (new, new_page) = change.allocate()?;
     group::format_group(change.body_mut(new), list, ordinal, shape);
     page::set_next(change.body_mut(new), newest);
-    page::set_next(change.body_mut(place), new_block);
-    group::set_open(change.body_mut(place), new_block);
+    page::set_next(change.body_mut(place), new_page);
+    group::set_open(change.body_mut(place), new_page);
     change.commit()
 }
 
@@ -280,12 +280,12 @@ pub fn put_copy<C: Change>(
     let index = slot / shape.copies_on_page;
     let copies = match (Group { shape, body: change.body(place) }).copy_page(index) {
         NONE => {
-            let (copies, block) = change.allocate()?;
+            let (copies, page) = change.allocate()?;
             page::format(change.body_mut(copies), Kind::Copies, list);
-            group::set_copy_page(change.body_mut(place), index, block, shape);
+            group::set_copy_page(change.body_mut(place), index, page, shape);
             copies
         }
-        block => lock_checked(change, block, Kind::Copies, list)?,
+        page => lock_checked(change, page, Kind::Copies, list)?,
     };
     rows::store_copy(change.body_mut(copies), slot, copy, shape);
     Ok(())
@@ -304,15 +304,15 @@ fn put_row<S: PageStore>(
 ) -> Result<(), S::Error> {
     let encoder = &directory.encoder;
     let (shape, index, list) = (&encoder.shape, slot / ROWS, page::list(change.body(place)));
-    let pages = lock_block(change, place, index, shape)?;
+    let row_places = lock_block(change, place, index, shape)?;
     let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
-    for (segment, page) in rows::segments(shape, index).zip(&pages) {
-        let from = &change.body(*page)[segment.offset..][..segment.bytes];
+    for (segment, row_place) in rows::segments(shape, index).zip(&row_places) {
+        let from = &change.body(*row_place)[segment.offset..][..segment.bytes];
         bytes[segment.at..][..segment.bytes].copy_from_slice(from);
     }
     let frame_place = Group { shape, body: change.body(place) }.frame_place(list).unwrap_or(0);
     rows::store_row(&mut bytes, slot % ROWS, (tid, frame_place), &row.record, shape);
-    write_block(change, &pages, index, &bytes, shape);
+    write_block(change, &row_places, index, &bytes, shape);
     let body = change.body_mut(place);
     group::set_frame(body, frame_place, list);
     group::set_used(body, slot + 1);
@@ -332,9 +332,9 @@ fn put_row<S: PageStore>(
             && offset.is_none()
         {
             let entries = [list, *frame].map(|list| directory.entries.get(list as usize));
-            let mut pages = entries.into_iter().flatten().map(|entry| entry.frame_block);
-            if let Some(block) = pages.find(|block| change.holds(*block)) {
-                return Err(damaged(block, "two pointers lead to one page").into());
+            let mut pages = entries.into_iter().flatten().map(|entry| entry.frame_page);
+            if let Some(page) = pages.find(|page| change.holds(*page)) {
+                return Err(damaged(page, "two pointers lead to one page").into());
             }
             let own = directory.frame(store, list)?;
             *offset = Some(Offset::new(encoder, &own, &directory.frame(store, *frame)?));
@@ -366,12 +366,12 @@ pub fn lock_block<C: Change>(
     for segment in rows::segments(shape, index) {
         places.push(match (Group { shape, body: change.body(place) }).row_page(segment.page) {
             NONE => {
-                let (rows, block) = change.allocate()?;
+                let (rows, page) = change.allocate()?;
                 page::format(change.body_mut(rows), Kind::Rows, list);
-                group::set_row_page(change.body_mut(place), segment.page, block);
+                group::set_row_page(change.body_mut(place), segment.page, page);
                 rows
             }
-            block => lock_checked(change, block, Kind::Rows, list)?,
+            page => lock_checked(change, page, Kind::Rows, list)?,
         });
     }
     Ok(places)
@@ -385,21 +385,21 @@ pub fn write_block<C: Change>(
     bytes: &[u8],
     shape: &Shape,
 ) {
-    for (segment, page) in rows::segments(shape, index).zip(places) {
+    for (segment, place) in rows::segments(shape, index).zip(places) {
         let from = &bytes[segment.at..][..segment.bytes];
-        page::put(change.body_mut(*page), segment.offset, from);
+        page::put(change.body_mut(*place), segment.offset, from);
     }
 }
 
 /// Locks a page that is one of a kind, of a list.
 pub fn lock_checked<C: Change>(
     change: &mut C,
-    block: Block,
+    page: PageNumber,
     kind: Kind,
     list: ListId,
 ) -> Result<usize, C::Error> {
-    let place = change.lock(block)?;
-    page::check(change.body(place), block, kind, list)?;
+    let place = change.lock(page)?;
+    page::check(change.body(place), page, kind, list)?;
     Ok(place)
 }
 

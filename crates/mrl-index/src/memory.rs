@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use crate::page::{self, BODY_BYTES, Block, Body, ListId, damaged};
+use crate::page::{self, BODY_BYTES, Body, ListId, PageNumber, damaged};
 use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`]; that others hold lists is only
@@ -11,7 +11,7 @@ use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,
-    offered: RefCell<Vec<Block>>,
+    offered: RefCell<Vec<PageNumber>>,
     now: Cell<u64>,
     held: RefCell<Vec<ListId>>,
     locks: RefCell<Vec<(ListId, ListLock)>>,
@@ -21,7 +21,7 @@ pub struct MemoryStore {
 /// What another does when a page has been read, the next so many times.
 #[derive(Debug, Clone, Copy)]
 struct Interruption {
-    block: Block,
+    number: PageNumber,
     times: usize,
     deed: fn(&MemoryStore),
 }
@@ -47,10 +47,10 @@ impl MemoryStore {
     }
 
     /// With room for so many pages, and for the locks of a split: their tables grow without new memory.
-    pub fn with_room(blocks: usize) -> Self {
+    pub fn with_room(pages: usize) -> Self {
         let store = Self::default();
-        store.pages.borrow_mut().reserve(blocks);
-        store.offered.borrow_mut().reserve(blocks);
+        store.pages.borrow_mut().reserve(pages);
+        store.offered.borrow_mut().reserve(pages);
         store.locks.borrow_mut().reserve(64);
         store
     }
@@ -66,13 +66,13 @@ impl MemoryStore {
     }
 
     /// The next so many times that a page has been read another does something.
-    pub fn interrupt(&self, block: Block, times: usize, deed: fn(&MemoryStore)) {
-        self.interruption.set(Some(Interruption { block, times, deed }));
+    pub fn interrupt(&self, number: PageNumber, times: usize, deed: fn(&MemoryStore)) {
+        self.interruption.set(Some(Interruption { number, times, deed }));
     }
 
     /// Changes a byte behind everybody's back.
-    pub fn damage(&self, block: Block, offset: usize, xor: u8) {
-        Rc::make_mut(&mut self.pages.borrow_mut()[block as usize])[offset] ^= xor;
+    pub fn damage(&self, number: PageNumber, offset: usize, xor: u8) {
+        Rc::make_mut(&mut self.pages.borrow_mut()[number as usize])[offset] ^= xor;
     }
 
     /// Takes a list's lock where nobody has one that speaks against it.
@@ -91,12 +91,12 @@ impl MemoryStore {
         Some(MemoryLock { store: self, lock: (list, lock) })
     }
 
-    fn page(&self, block: Block) -> Result<Rc<Body>, Failure> {
+    fn page(&self, number: PageNumber) -> Result<Rc<Body>, Failure> {
         self.pages
             .borrow()
-            .get(block as usize)
+            .get(number as usize)
             .cloned()
-            .ok_or(damaged(block, "there is no such block").into())
+            .ok_or(damaged(number, "there is no such block").into())
     }
 }
 
@@ -106,11 +106,11 @@ impl PageStore for MemoryStore {
     type Change<'a> = MemoryChange<'a>;
     type Lock<'a> = Option<MemoryLock<'a>>;
 
-    fn read(&self, block: Block) -> Result<Rc<Body>, Failure> {
-        let page = self.page(block);
+    fn read(&self, number: PageNumber) -> Result<Rc<Body>, Failure> {
+        let page = self.page(number);
         // What the other reads itself is not interrupted.
         if let Some(mut interruption) = self.interruption.take() {
-            if interruption.block == block && interruption.times > 0 {
+            if interruption.number == number && interruption.times > 0 {
                 (interruption.deed)(self);
                 interruption.times -= 1;
             }
@@ -119,12 +119,12 @@ impl PageStore for MemoryStore {
         page
     }
 
-    fn read_any(&self, block: Block) -> Result<Option<Rc<Body>>, Failure> {
-        self.page(block).map(Some)
+    fn read_any(&self, number: PageNumber) -> Result<Option<Rc<Body>>, Failure> {
+        self.page(number).map(Some)
     }
 
-    fn prefetch(&self, block: Block, offset: usize, bytes: usize) {
-        if let Some(page) = self.pages.borrow().get(block as usize) {
+    fn prefetch(&self, number: PageNumber, offset: usize, bytes: usize) {
+        if let Some(page) = self.pages.borrow().get(number as usize) {
             mrl_kernels::prefetch(page.as_ptr().wrapping_add(offset), bytes);
         }
     }
@@ -133,21 +133,21 @@ impl PageStore for MemoryStore {
         Ok(MemoryChange { store: self, pages: Vec::new() })
     }
 
-    fn block_count(&self) -> Result<Block, Failure> {
-        Ok(self.pages.borrow().len() as Block)
+    fn page_count(&self) -> Result<u32, Failure> {
+        Ok(self.pages.borrow().len() as u32)
     }
 
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Failure> {
+    fn write(&self, number: Option<PageNumber>, body: &Body) -> Result<PageNumber, Failure> {
         let mut pages = self.pages.borrow_mut();
-        match block {
-            Some(block) => pages[block as usize] = Rc::new(*body),
+        match number {
+            Some(number) => pages[number as usize] = Rc::new(*body),
             None => pages.push(Rc::new(*body)),
         }
-        Ok(block.unwrap_or(pages.len() as Block - 1))
+        Ok(number.unwrap_or(pages.len() as PageNumber - 1))
     }
 
-    fn offer(&self, block: Block) -> Result<(), Failure> {
-        self.offered.borrow_mut().push(block);
+    fn offer(&self, number: PageNumber) -> Result<(), Failure> {
+        self.offered.borrow_mut().push(number);
         Ok(())
     }
 
@@ -191,35 +191,35 @@ impl PageStore for MemoryStore {
 
 pub struct MemoryChange<'a> {
     store: &'a MemoryStore,
-    pages: Vec<(Block, Box<Body>)>,
+    pages: Vec<(PageNumber, Box<Body>)>,
 }
 
 impl Change for MemoryChange<'_> {
     type Error = Failure;
 
-    fn lock(&mut self, block: Block) -> Result<usize, Failure> {
+    fn lock(&mut self, number: PageNumber) -> Result<usize, Failure> {
         assert!(self.pages.len() < MOST_PAGES, "a change of too many pages");
         // A damaged pointer may lead to a page that this change already holds.
-        if self.holds(block) {
-            return Err(damaged(block, "two pointers lead to one page").into());
+        if self.holds(number) {
+            return Err(damaged(number, "two pointers lead to one page").into());
         }
-        self.pages.push((block, Box::new(*self.store.page(block)?)));
+        self.pages.push((number, Box::new(*self.store.page(number)?)));
         Ok(self.pages.len() - 1)
     }
 
-    fn holds(&self, block: Block) -> bool {
-        self.pages.iter().any(|(other, _)| *other == block)
+    fn holds(&self, number: PageNumber) -> bool {
+        self.pages.iter().any(|(other, _)| *other == number)
     }
 
-    fn allocate(&mut self) -> Result<(usize, Block), Failure> {
-        while let Some(block) = { self.store.offered.borrow_mut().pop() } {
-            let taken = self.pages.iter().any(|(other, _)| *other == block);
-            if !taken && page::is_free(&*self.store.page(block)?) {
-                return Ok((self.lock(block)?, block));
+    fn allocate(&mut self) -> Result<(usize, PageNumber), Failure> {
+        while let Some(number) = { self.store.offered.borrow_mut().pop() } {
+            let taken = self.pages.iter().any(|(other, _)| *other == number);
+            if !taken && page::is_free(&*self.store.page(number)?) {
+                return Ok((self.lock(number)?, number));
             }
         }
-        let block = self.store.write(None, &[0; BODY_BYTES])?;
-        Ok((self.lock(block)?, block))
+        let number = self.store.write(None, &[0; BODY_BYTES])?;
+        Ok((self.lock(number)?, number))
     }
 
     fn body(&self, place: usize) -> &Body {
@@ -231,8 +231,8 @@ impl Change for MemoryChange<'_> {
     }
 
     fn commit(self) -> Result<(), Failure> {
-        for (block, body) in self.pages {
-            self.store.write(Some(block), &body)?;
+        for (number, body) in self.pages {
+            self.store.write(Some(number), &body)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The index's own description and the directory of its lists.
 //!
 //! ```text
-//! META, block 0   offset 16  u64  build: a random number that names this storage
+//! META, page 0    offset 16  u64  build: a random number that names this storage
 //!                 offset 24  u64  epoch: goes up whenever a list comes or goes
 //!                 offset 32  u64  seed of the rotations
 //!                 offset 40  u32  next list's id
@@ -12,9 +12,9 @@
 //!                 offset 52  u32  FRAMES page with room, NONE
 //!                 offset 56  u32  frames on it
 //!                 offset 60  u32  directory pages
-//!                 offset 64  u32  × directory pages: their blocks
+//!                 offset 64  u32  × directory pages: their numbers
 //! DIRECTORY page  offset 16       entries of lists n · 339 …, 24 bytes each:
-//!                 u32 head, u32 frame's block, u16 frame's place, u8 state, u8 patience, u32 0,
+//!                 u32 head, u32 frame's page, u16 frame's place, u8 state, u8 patience, u32 0,
 //!                 u64 stamp of its retirement
 //! FRAMES page     offset 16       centres, as many halfs as there are dimensions
 //! ```
@@ -24,7 +24,7 @@
 use half::f16;
 
 use crate::page::{
-    self, BODY_BYTES, Block, Body, Damage, Kind, ListId, NONE, TAG_BYTES, damaged, get_u16,
+    self, BODY_BYTES, Body, Damage, Kind, ListId, NONE, PageNumber, TAG_BYTES, damaged, get_u16,
     get_u32, get_u64, put,
 };
 use crate::shape::{MOST_DIMENSIONS, Shape};
@@ -35,7 +35,7 @@ pub const NULLS: ListId = 0;
 pub const ZEROS: ListId = 1;
 /// The first list of vectors.
 pub const FIRST_LIST: ListId = 2;
-pub const META_BLOCK: Block = 0;
+pub const META_PAGE: PageNumber = 0;
 
 const ENTRY_BYTES: usize = 24;
 /// Entries of a directory page.
@@ -65,15 +65,15 @@ pub struct Meta {
     pub coarse_dimensions: usize,
     pub metric: Metric,
     pub copies: bool,
-    pub frames_block: Block,
+    pub frames_page: PageNumber,
     pub frames_used: usize,
-    pub directory: Vec<Block>,
+    pub directory: Vec<PageNumber>,
 }
 
 impl Meta {
     pub fn read(body: &Body) -> Result<Self, Damage> {
-        page::check(body, META_BLOCK, Kind::Meta, 0)?;
-        let damage = |what| damaged(META_BLOCK, what);
+        page::check(body, META_PAGE, Kind::Meta, 0)?;
+        let damage = |what| damaged(META_PAGE, what);
         let pages = get_u32(body, 60) as usize;
         let metrics = [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean];
         let meta = Self {
@@ -85,7 +85,7 @@ impl Meta {
             coarse_dimensions: get_u16(body, 46).into(),
             metric: *metrics.get(usize::from(body[48])).ok_or(damage("unknown metric"))?,
             copies: body[49] != 0,
-            frames_block: get_u32(body, 52),
+            frames_page: get_u32(body, 52),
             frames_used: get_u32(body, 56) as usize,
             directory: (0..pages.min(MOST_DIRECTORY_PAGES))
                 .map(|i| get_u32(body, POINTERS + 4 * i))
@@ -116,11 +116,11 @@ impl Meta {
         put(body, 46, &(self.coarse_dimensions as u16).to_le_bytes());
         body[48] = self.metric as u8;
         body[49] = self.copies.into();
-        put(body, 52, &self.frames_block.to_le_bytes());
+        put(body, 52, &self.frames_page.to_le_bytes());
         put(body, 56, &(self.frames_used as u32).to_le_bytes());
         put(body, 60, &(self.directory.len() as u32).to_le_bytes());
-        for (i, block) in self.directory.iter().enumerate() {
-            put(body, POINTERS + 4 * i, &block.to_le_bytes());
+        for (i, page) in self.directory.iter().enumerate() {
+            put(body, POINTERS + 4 * i, &page.to_le_bytes());
         }
     }
 
@@ -129,7 +129,7 @@ impl Meta {
     }
 
     /// The directory page that has a list's entry.
-    pub fn directory_block(&self, list: ListId) -> Option<Block> {
+    pub fn directory_page(&self, list: ListId) -> Option<PageNumber> {
         self.directory.get(list as usize / ENTRIES_ON_PAGE).copied()
     }
 
@@ -157,8 +157,8 @@ pub enum State {
 /// A list's entry in the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    pub head: Block,
-    pub frame_block: Block,
+    pub head: PageNumber,
+    pub frame_page: PageNumber,
     pub frame_place: u16,
     pub state: State,
     /// How many times a split of the list was of no use: it waits for 2^patience times the rows.
@@ -167,16 +167,16 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn read(body: &Body, block: Block, list: ListId) -> Result<Self, Damage> {
-        page::check(body, block, Kind::Directory, 0)?;
+    pub fn read(body: &Body, page: PageNumber, list: ListId) -> Result<Self, Damage> {
+        page::check(body, page, Kind::Directory, 0)?;
         let offset = Self::offset(list);
         let states = [State::Gone, State::Live, State::Retired];
         let state = states.get(usize::from(body[offset + 10]));
         Ok(Self {
             head: get_u32(body, offset),
-            frame_block: get_u32(body, offset + 4),
+            frame_page: get_u32(body, offset + 4),
             frame_place: get_u16(body, offset + 8),
-            state: *state.ok_or(damaged(block, "unknown state of a list"))?,
+            state: *state.ok_or(damaged(page, "unknown state of a list"))?,
             patience: body[offset + 11],
             retired: get_u64(body, offset + 16),
         })
@@ -185,7 +185,7 @@ impl Entry {
     pub fn write(&self, body: &mut Body, list: ListId) {
         let offset = Self::offset(list);
         put(body, offset, &self.head.to_le_bytes());
-        put(body, offset + 4, &self.frame_block.to_le_bytes());
+        put(body, offset + 4, &self.frame_page.to_le_bytes());
         put(body, offset + 8, &self.frame_place.to_le_bytes());
         body[offset + 10] = self.state as u8;
         body[offset + 11] = self.patience;
@@ -197,15 +197,8 @@ impl Entry {
     }
 
     /// The entry of a list of references only.
-    pub fn without_frame(head: Block) -> Self {
-        Self {
-            head,
-            frame_block: NONE,
-            frame_place: 0,
-            state: State::Live,
-            patience: 0,
-            retired: 0,
-        }
+    pub fn without_frame(head: PageNumber) -> Self {
+        Self { head, frame_page: NONE, frame_place: 0, state: State::Live, patience: 0, retired: 0 }
     }
 }
 
@@ -217,15 +210,15 @@ pub fn frame_offset(place: usize, dimensions: usize) -> usize {
 /// Reads a frame.
 pub fn read_frame(
     body: &Body,
-    block: Block,
+    page: PageNumber,
     place: usize,
     dimensions: usize,
 ) -> Result<Vec<f16>, Damage> {
-    page::check(body, block, Kind::Frames, 0)?;
+    page::check(body, page, Kind::Frames, 0)?;
     let offset = frame_offset(place, dimensions);
     let bytes = body
         .get(offset..offset + 2 * dimensions)
-        .ok_or(damaged(block, "a frame lies beyond the page"))?;
+        .ok_or(damaged(page, "a frame lies beyond the page"))?;
     Ok(halfs(bytes))
 }
 

@@ -23,15 +23,15 @@ pub const BODY_BYTES: usize = 8192 - 24;
 pub const TAG_BYTES: usize = 16;
 /// The format that this library writes and reads. Versions 1 to 5 were never released.
 pub const VERSION: u16 = 6;
-/// No block: the end of a chain.
-pub const NONE: Block = u32::MAX;
+/// No page: the end of a chain.
+pub const NONE: PageNumber = u32::MAX;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"mrlx");
 
 /// A page's content.
 pub type Body = [u8; BODY_BYTES];
 /// A page's number.
-pub type Block = u32;
+pub type PageNumber = u32;
 /// A list's number, never used twice.
 pub type ListId = u32;
 
@@ -39,7 +39,7 @@ pub type ListId = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// The index's own description: block 0.
+    /// The index's own description: page 0.
     Meta = 1,
     /// Entries of lists.
     Directory = 2,
@@ -68,7 +68,7 @@ impl Kind {
 /// What is wrong with a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    pub block: Block,
+    pub page: PageNumber,
     pub problem: Problem,
 }
 
@@ -88,19 +88,20 @@ pub enum Problem {
     Content(&'static str),
 }
 
+/// Messages say block for a page by its number, as those of the server do.
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let block = self.block;
+        let page = self.page;
         match self.problem {
-            Problem::Foreign => write!(f, "block {block} is not a page of an mrl index"),
+            Problem::Foreign => write!(f, "block {page} is not a page of an mrl index"),
             Problem::Version(version) => write!(
                 f,
-                "block {block} has format version {version}; this library reads version {VERSION}"
+                "block {page} has format version {version}; this library reads version {VERSION}"
             ),
-            Problem::Kind(kind) => write!(f, "block {block} is not a {kind:?} page"),
-            Problem::List(list) => write!(f, "block {block} does not belong to list {list}"),
+            Problem::Kind(kind) => write!(f, "block {page} is not a {kind:?} page"),
+            Problem::List(list) => write!(f, "block {page} does not belong to list {list}"),
             Problem::Full(list) => write!(f, "list {list} is full"),
-            Problem::Content(what) => write!(f, "block {block}: {what}"),
+            Problem::Content(what) => write!(f, "block {page}: {what}"),
         }
     }
 }
@@ -108,8 +109,8 @@ impl fmt::Display for Damage {
 impl std::error::Error for Damage {}
 
 /// Short for a [`Problem::Content`].
-pub fn damaged(block: Block, what: &'static str) -> Damage {
-    Damage { block, problem: Problem::Content(what) }
+pub fn damaged(page: PageNumber, what: &'static str) -> Damage {
+    Damage { page, problem: Problem::Content(what) }
 }
 
 #[inline]
@@ -147,11 +148,11 @@ pub fn format(body: &mut Body, kind: Kind, list: ListId) {
     set_next(body, NONE);
 }
 
-pub fn next(body: &Body) -> Block {
+pub fn next(body: &Body) -> PageNumber {
     get_u32(body, 12)
 }
 
-pub fn set_next(body: &mut Body, next: Block) {
+pub fn set_next(body: &mut Body, next: PageNumber) {
     put(body, 12, &next.to_le_bytes());
 }
 
@@ -160,33 +161,33 @@ pub fn list(body: &Body) -> ListId {
 }
 
 /// What a page is; an error for one of another format.
-pub fn kind(body: &Body, block: Block) -> Result<Kind, Damage> {
+pub fn kind(body: &Body, page: PageNumber) -> Result<Kind, Damage> {
     if get_u32(body, 0) != MAGIC {
-        return Err(Damage { block, problem: Problem::Foreign });
+        return Err(Damage { page, problem: Problem::Foreign });
     }
     match get_u16(body, 4) {
-        VERSION => Kind::of(body[6]).ok_or(damaged(block, "unknown kind of page")),
-        version => Err(Damage { block, problem: Problem::Version(version) }),
+        VERSION => Kind::of(body[6]).ok_or(damaged(page, "unknown kind of page")),
+        version => Err(Damage { page, problem: Problem::Version(version) }),
     }
 }
 
 /// That a page is one of a kind, of a list.
 #[inline]
-pub fn check(body: &Body, block: Block, expected: Kind, of: ListId) -> Result<(), Damage> {
+pub fn check(body: &Body, page: PageNumber, expected: Kind, of: ListId) -> Result<(), Damage> {
     let is_so = get_u32(body, 0) == MAGIC
         && get_u16(body, 4) == VERSION
         && body[6] == expected as u8
         && list(body) == of;
-    if is_so { Ok(()) } else { Err(unexpected(body, block, expected, of)) }
+    if is_so { Ok(()) } else { Err(unexpected(body, page, expected, of)) }
 }
 
 /// What is wrong with a page that is not that.
 #[cold]
-fn unexpected(body: &Body, block: Block, expected: Kind, of: ListId) -> Damage {
-    match kind(body, block) {
+fn unexpected(body: &Body, page: PageNumber, expected: Kind, of: ListId) -> Damage {
+    match kind(body, page) {
         Err(damage) => damage,
-        Ok(kind) if kind != expected => Damage { block, problem: Problem::Kind(expected) },
-        Ok(_) => Damage { block, problem: Problem::List(of) },
+        Ok(kind) if kind != expected => Damage { page, problem: Problem::Kind(expected) },
+        Ok(_) => Damage { page, problem: Problem::List(of) },
     }
 }
 

@@ -5,7 +5,7 @@ use half::f16;
 
 use crate::directory::Directory;
 use crate::group::Group;
-use crate::meta::{Entry, META_BLOCK};
+use crate::meta::{Entry, META_PAGE};
 use crate::page::{self, ListId, NONE, damaged};
 use crate::shape::Shape;
 use crate::split::bump_epoch;
@@ -40,13 +40,13 @@ pub(crate) fn slots_of<S: PageStore>(
     entry: Entry,
 ) -> Result<usize, S::Error> {
     let shape = &directory.encoder.shape;
-    let (mut block, mut ordinal) = (entry.head, 0);
+    let (mut page, mut ordinal) = (entry.head, 0);
     // The newest group is the head or next to it.
     for _ in 0..2 {
-        if block != NONE {
-            let body = store.read(block)?;
-            ordinal = ordinal.max(Group::new(&body, block, list, shape)?.ordinal());
-            block = page::next(&body);
+        if page != NONE {
+            let body = store.read(page)?;
+            ordinal = ordinal.max(Group::new(&body, page, list, shape)?.ordinal());
+            page = page::next(&body);
         }
     }
     Ok((ordinal + 1) * shape.group_rows)
@@ -60,9 +60,9 @@ pub(crate) fn wait<S: PageStore>(
     slots: usize,
 ) -> Result<(), S::Error> {
     let mut change = store.change()?;
-    let block = directory.meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
-    let place = change.lock(block)?;
-    let mut entry = Entry::read(change.body(place), block, list)?;
+    let page = directory.meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;
+    let place = change.lock(page)?;
+    let mut entry = Entry::read(change.body(place), page, list)?;
     let former = entry.patience;
     while entry.patience < MOST && slots_before_split(entry) <= slots {
         entry.patience += 1;

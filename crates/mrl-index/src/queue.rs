@@ -6,7 +6,7 @@ use mrl_memory::OutOfMemory;
 
 use crate::group::Tid;
 use crate::order;
-use crate::page::{Block, ListId};
+use crate::page::{ListId, PageNumber};
 
 /// A row that waits for its exact distance.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub(crate) struct Waiting {
     pub upper: f32,
     pub tid: Tid,
     /// Where the index keeps its vector; [`NONE`](crate::page::NONE) where it keeps none.
-    pub copy: Block,
+    pub copy: PageNumber,
     pub slot: u16,
     pub list: ListId,
 }

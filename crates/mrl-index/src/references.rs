@@ -12,7 +12,7 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::rows::{self, Row, Rows};
 use crate::shape::Shape;
 use crate::store::{Change, PageStore, Steps};
@@ -47,7 +47,7 @@ pub fn refer<S: PageStore>(
 }
 
 /// A block by how far it lies from a row, its group's page, and its number there: the nearest is the greatest.
-type Near = Reverse<(u16, Block, usize)>;
+type Near = Reverse<(u16, PageNumber, usize)>;
 
 /// The blocks of a list that have rows.
 fn near_blocks<S: PageStore>(
@@ -58,11 +58,11 @@ fn near_blocks<S: PageStore>(
 ) -> Result<BinaryHeap<Near>, S::Error> {
     let shape = &directory.encoder.shape;
     let (mut near, mut room) = (Vec::new(), Vec::new());
-    let (mut block, mut steps) = (directory.entries[list as usize].head, Steps::default());
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let group = Group::new(&body, block, list, shape)?;
+    let (mut page, mut steps) = (directory.entries[list as usize].head, Steps::default());
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        let group = Group::new(&body, page, list, shape)?;
         mrl_memory::reserve(&mut near, group.blocks())?;
         for number in 0..group.summaries_count() {
             let summaries = group.summaries(number, &mut room);
@@ -70,11 +70,11 @@ fn near_blocks<S: PageStore>(
             let (first, live) = (number * shape.summary_lanes, summaries.live());
             for index in first..(first + shape.summary_lanes).min(group.blocks()) {
                 if live[index - first] != 0 {
-                    near.push(Reverse((differing[index - first], block, index)));
+                    near.push(Reverse((differing[index - first], page, index)));
                 }
             }
         }
-        block = page::next(&body);
+        page = page::next(&body);
     }
     // The row is most often in the first or second: no need to order them all.
     Ok(BinaryHeap::from(near))
@@ -94,13 +94,13 @@ impl Sought<'_> {
     fn find<S: PageStore>(
         &mut self,
         store: &S,
-        group_block: Block,
+        group_page: PageNumber,
         index: usize,
         bytes: &mut Vec<u8>,
     ) -> Result<Option<u16>, S::Error> {
         let (encoder, list) = (&self.directory.encoder, self.list);
-        let body = store.read(group_block)?;
-        let group = Group::new(&body, group_block, list, &encoder.shape)?;
+        let body = store.read(group_page)?;
+        let group = Group::new(&body, group_page, list, &encoder.shape)?;
         let live = group.live(index);
         rows::read_block(store, &encoder.shape, list, index, |page| group.row_page(page), bytes)?;
         let stored = Rows::new(bytes, &encoder.shape);
@@ -154,9 +154,9 @@ fn is_same_copy<S: PageStore>(
     row: &Row,
 ) -> Result<bool, S::Error> {
     let Some(copy) = &row.copy else { return Ok(true) };
-    let block = group.copy_block(slot);
-    let body = store.read(block)?;
-    page::check(&body, block, Kind::Copies, list)?;
+    let page = group.copy_page_of(slot);
+    let body = store.read(page)?;
+    page::check(&body, page, Kind::Copies, list)?;
     Ok(rows::copy_of(&body, slot, group.shape) == copy)
 }
 
@@ -165,7 +165,7 @@ pub fn add_reference<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
+    head: PageNumber,
     number: u16,
     tid: Tid,
 ) -> Result<(), S::Error> {
@@ -180,16 +180,16 @@ pub fn add_reference<S: PageStore>(
         let mut change = store.change()?;
         if open != NONE {
             let place = change.lock(open)?;
-            let page = References::new(change.body(place), open, list)?;
-            if page.count() < group::MOST_REFERENCES {
+            let references = References::new(change.body(place), open, list)?;
+            if references.count() < group::MOST_REFERENCES {
                 group::add_reference(change.body_mut(place), number, tid);
                 return change.commit();
             }
-            let next_open = page.next_open();
+            let next_open = references.next_open();
             drop(change);
             if next_open != NONE {
                 popped += 1;
-                if popped > store.block_count()? {
+                if popped > store.page_count()? {
                     return Err(damaged(open, "a stack of references has no end").into());
                 }
                 let mut change = store.change()?;
@@ -205,10 +205,10 @@ pub fn add_reference<S: PageStore>(
         let place = change.lock(head)?;
         let group = Group::new(change.body(place), head, list, shape)?;
         if (group.references(), group.references_open()) == (newest, open) {
-            let (new, new_block) = change.allocate()?;
+            let (new, new_page) = change.allocate()?;
             group::format_references(change.body_mut(new), list);
             page::set_next(change.body_mut(new), newest);
-            group::set_references(change.body_mut(place), new_block, new_block);
+            group::set_references(change.body_mut(place), new_page, new_page);
             change.commit()?;
         }
     }
@@ -218,17 +218,17 @@ pub fn add_reference<S: PageStore>(
 pub fn read_references<S: PageStore>(
     store: &S,
     list: ListId,
-    newest: Block,
+    newest: PageNumber,
 ) -> Result<Vec<(u16, Tid)>, S::Error> {
-    let (mut all, mut block) = (Vec::new(), newest);
+    let (mut all, mut page) = (Vec::new(), newest);
     let mut steps = Steps::default();
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let references = References::new(&body, block, list)?;
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        let references = References::new(&body, page, list)?;
         mrl_memory::reserve(&mut all, references.count())?;
         all.extend(references.iter());
-        block = page::next(&body);
+        page = page::next(&body);
     }
     Ok(all)
 }
@@ -237,14 +237,14 @@ pub fn read_references<S: PageStore>(
 pub fn count_references<S: PageStore>(
     store: &S,
     list: ListId,
-    newest: Block,
+    newest: PageNumber,
 ) -> Result<u64, S::Error> {
-    let (mut count, mut block, mut steps) = (0, newest, Steps::default());
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        count += References::new(&body, block, list)?.count() as u64;
-        block = page::next(&body);
+    let (mut count, mut page, mut steps) = (0, newest, Steps::default());
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        count += References::new(&body, page, list)?.count() as u64;
+        page = page::next(&body);
     }
     Ok(count)
 }
@@ -254,31 +254,32 @@ pub fn relink<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
+    head: PageNumber,
 ) -> Result<(), S::Error> {
     let (newest, open) = {
         let body = store.read(head)?;
         let group = Group::new(&body, head, list, shape)?;
         (group.references(), group.references_open())
     };
-    let (mut block, mut stack, mut steps) = (newest, NONE, Steps::default());
-    while block != NONE {
-        steps.step(store, block)?;
+    let (mut page, mut stack, mut steps) = (newest, NONE, Steps::default());
+    while page != NONE {
+        steps.step(store, page)?;
         let (has_room, next_open, next) = {
-            let body = store.read(block)?;
-            let page = References::new(&body, block, list)?;
-            (page.count() < group::MOST_REFERENCES, page.next_open(), page::next(&body))
+            let body = store.read(page)?;
+            let references = References::new(&body, page, list)?;
+            let has_room = references.count() < group::MOST_REFERENCES;
+            (has_room, references.next_open(), page::next(&body))
         };
         if has_room {
             if next_open != stack {
                 let mut change = store.change()?;
-                let place = change.lock(block)?;
+                let place = change.lock(page)?;
                 group::set_references_next_open(change.body_mut(place), stack);
                 change.commit()?;
             }
-            stack = block;
+            stack = page;
         }
-        block = next;
+        page = next;
     }
     if open != stack {
         let mut change = store.change()?;

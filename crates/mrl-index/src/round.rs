@@ -205,7 +205,7 @@ impl Round {
             let first = waiting.len();
             for row in bits(chosen) {
                 let slot = block.index as usize * ROWS + row;
-                let copy = self.seen.copy_page(group, slot, shape);
+                let copy = self.seen.copy_page_of(group, slot, shape);
                 let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
                 let (upper, list) = (scores[row], group.list);
                 waiting.push(Waiting { upper, tid, copy, slot: slot as u16, list });

@@ -2,7 +2,7 @@
 
 use crate::block::ROWS;
 use crate::group::Tid;
-use crate::page::{self, Block, Body, Kind, ListId, TAG_BYTES, get_u16, get_u32, put};
+use crate::page::{self, Body, Kind, ListId, PageNumber, TAG_BYTES, get_u16, get_u32, put};
 use crate::records::{LANES, Records};
 use crate::shape::{ROW_PAGE_BYTES, ROW_PAGE_START, Shape, TID_BYTES};
 use crate::store::PageStore;
@@ -94,20 +94,20 @@ pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
     (page, offset + TID_BYTES * (slot % ROWS))
 }
 
-/// Copies a block out of its pages; `block_of` tells where the group's row pages are.
+/// Copies a block out of its pages; `page_of` tells where the group's row pages are.
 pub fn read_block<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
     block: usize,
-    block_of: impl Fn(usize) -> Block,
+    page_of: impl Fn(usize) -> PageNumber,
     bytes: &mut Vec<u8>,
 ) -> Result<(), S::Error> {
     bytes.clear();
     for segment in segments(shape, block) {
-        let place = block_of(segment.page);
-        let body = store.read(place)?;
-        page::check(&body, place, Kind::Rows, list)?;
+        let page = page_of(segment.page);
+        let body = store.read(page)?;
+        page::check(&body, page, Kind::Rows, list)?;
         mrl_memory::extend(bytes, &body[segment.offset..][..segment.bytes])?;
     }
     Ok(())

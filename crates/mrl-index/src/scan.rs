@@ -19,7 +19,7 @@ use crate::block::ROWS;
 use crate::build::ROWS_A_LIST;
 use crate::directory::Directory;
 use crate::group::{Group, Tid};
-use crate::meta::{META_BLOCK, NULLS, ZEROS, halfs};
+use crate::meta::{META_PAGE, NULLS, ZEROS, halfs};
 use crate::page::{self, Kind, NONE, damaged};
 use crate::plan::Plan;
 use crate::probed::{Known, Probed, Search};
@@ -278,9 +278,9 @@ impl Scan {
         }
         let distance = match waiting.copy {
             NONE => reranker.row(waiting.tid)?,
-            block => {
-                let body = store.read(block)?;
-                page::check(&body, block, Kind::Copies, waiting.list)?;
+            copies => {
+                let body = store.read(copies)?;
+                page::check(&body, copies, Kind::Copies, waiting.list)?;
                 let slot = usize::from(waiting.slot);
                 let copy = halfs(rows::copy_of(&body, slot, &self.directory.encoder.shape));
                 drop(body);
@@ -412,17 +412,17 @@ pub fn every_tid<S: PageStore>(
     let vectors = vectors.filter(|_| wanted != Wanted::OnlyNull);
     for list in vectors.chain([NULLS].into_iter().filter(|_| wanted != Wanted::NotNull)) {
         let entry = directory.entries.get(list as usize);
-        let head = entry.ok_or(damaged(META_BLOCK, "no such list"))?.head;
+        let head = entry.ok_or(damaged(META_PAGE, "no such list"))?.head;
         let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
         let references = read_references(store, list, newest)?;
         mrl_memory::reserve(&mut tids, references.len())?;
         tids.extend(references.into_iter().map(|(_, tid)| tid));
-        let mut block = head;
+        let mut page = head;
         let mut steps = Steps::default();
-        while block != NONE {
-            steps.step(store, block)?;
-            let body = store.read(block)?;
-            let group = Group::new(&body, block, list, shape)?;
+        while page != NONE {
+            steps.step(store, page)?;
+            let body = store.read(page)?;
+            let group = Group::new(&body, page, list, shape)?;
             for index in 0..group.blocks() {
                 let live = group.live(index);
                 if live == 0 {
@@ -441,7 +441,7 @@ pub fn every_tid<S: PageStore>(
                     mrl_memory::push(&mut tids, rows.tid(row))?;
                 }
             }
-            block = page::next(&body);
+            page = page::next(&body);
         }
     }
     tids.sort_unstable();

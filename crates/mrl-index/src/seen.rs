@@ -8,7 +8,7 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::group::Group;
 use crate::order::NO_BAR;
-use crate::page::{self, Block, Body, Kind, ListId, NONE};
+use crate::page::{self, Body, Kind, ListId, NONE, PageNumber};
 use crate::probed::{Known, Probed, Search};
 use crate::query::UNKNOWN;
 use crate::records::LANES;
@@ -61,7 +61,7 @@ pub(crate) struct SeenBlock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Next {
     pub place: u32,
-    page: Block,
+    page: PageNumber,
     offset: u16,
     /// How many of its bytes are on that page.
     bytes: u32,
@@ -69,7 +69,7 @@ pub(crate) struct Next {
 
 /// Where a block's bytes are: on the row page that was read last, or, from two pages, copied.
 pub(crate) struct Held<'s, S: PageStore + 's> {
-    page: Option<(Block, S::Page<'s>)>,
+    page: Option<(PageNumber, S::Page<'s>)>,
     copy: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Seen {
     counts: [u32; LANES],
     rows: [u32; LANES],
     groups: Vec<SeenGroup>,
-    pointers: Vec<Block>,
+    pointers: Vec<PageNumber>,
     bases: Vec<f32>,
     /// Room for summaries that do not lie side by side as the kernels have them.
     room: Vec<u8>,
@@ -157,7 +157,7 @@ impl Seen {
     }
 
     /// The copy page of a slot of a group.
-    pub fn copy_page(&self, group: SeenGroup, slot: usize, shape: &Shape) -> Block {
+    pub fn copy_page_of(&self, group: SeenGroup, slot: usize, shape: &Shape) -> PageNumber {
         match shape.keeps_copies() {
             true => self.pointers[group.pointers + shape.row_pages + slot / shape.copies_on_page],
             false => NONE,
@@ -183,24 +183,23 @@ impl Seen {
         };
         probed.base = Some(own);
         let mut left = [0; LANES];
-        let mut block = head;
+        let mut page = head;
         let mut steps = Steps::default();
         if let Some(following) = following {
             directory.prefetch(store, following);
         }
-        while block != NONE {
-            steps.step(store, block)?;
-            let mut body = store.read(block)?;
-            let mut group = Group::new(&body, block, list, shape)?;
-            if block == head && group.references() != NONE && !known.references.contains_key(&list)
-            {
+        while page != NONE {
+            steps.step(store, page)?;
+            let mut body = store.read(page)?;
+            let mut group = Group::new(&body, page, list, shape)?;
+            if page == head && group.references() != NONE && !known.references.contains_key(&list) {
                 // References first: vacuum may put one in its row's place, and never the reverse.
                 let newest = group.references();
                 drop(body);
                 let references = ByRow::new(read_references(store, list, newest)?)?;
                 mrl_memory::insert(&mut known.references, list, references)?;
-                body = store.read(block)?;
-                group = Group::new(&body, block, list, shape)?;
+                body = store.read(page)?;
+                group = Group::new(&body, page, list, shape)?;
             }
             let seen = SeenGroup {
                 list,
@@ -248,7 +247,7 @@ impl Seen {
             mrl_memory::reserve(&mut self.pointers, shape.row_pages + shape.copy_pages)?;
             self.pointers.extend((0..shape.row_pages).map(|i| group.row_page(i)));
             self.pointers.extend((0..shape.copy_pages).map(|i| group.copy_page(i)));
-            block = page::next(&body);
+            page = page::next(&body);
         }
         probed.left = sum(&left);
         self.rows.iter_mut().zip(left).for_each(|(all, rows)| *all += rows);
@@ -328,7 +327,7 @@ impl Seen {
 
 impl<'s, S: PageStore> Held<'s, S> {
     /// A row page of a list, which is held until another is read.
-    fn read(&mut self, store: &'s S, wanted: Block, list: ListId) -> Result<&Body, S::Error> {
+    fn read(&mut self, store: &'s S, wanted: PageNumber, list: ListId) -> Result<&Body, S::Error> {
         // It stays where it is kept: to move it takes the processor longer than to look whether it is the one.
         if self.page.as_ref().is_none_or(|(page, _)| *page != wanted) {
             self.page = None;

@@ -11,13 +11,13 @@
 //!               offset 28  u32  newest page of references, NONE                (the head only)
 //!               offset 32  u32  first page of references with room, NONE       (the head only)
 //!               offset 36  u32  × 32: lists whose centres are the frames of rows, 0 where not used yet
-//!               offset 164 u32  × row pages, then × copy pages: their blocks, NONE where not needed yet
+//!               offset 164 u32  × row pages, then × copy pages: their numbers, NONE where not needed yet
 //!               then            summaries of blocks, 32 side by side (modules `group` and `records`); where
 //!                               fewer fit the page, as many as do
 //!
 //! ROWS page     offset 40       8,128 bytes of the group's blocks, one block after another
 //! a block       32 rows side by side (module `records`); a row's head:
-//!               6 bytes         TID (u32 block, u16 offset)
+//!               6 bytes         TID (u32 page of the table, u16 offset)
 //!               u8              place of its frame among the group's
 //!               the code of layer 0 has two bits a dimension
 //!
@@ -41,7 +41,7 @@ pub const MOST_LAYERS: usize = 18;
 pub const GROUP_FRAMES: usize = 36;
 /// The most frames of a group's rows: a block's may all differ.
 pub const MOST_FRAMES: usize = ROWS;
-/// Where a group's page has the blocks of its other pages.
+/// Where a group's page has the numbers of its other pages.
 pub const GROUP_POINTERS: usize = GROUP_FRAMES + 4 * MOST_FRAMES;
 /// Bytes of a TID.
 pub const TID_BYTES: usize = 6;

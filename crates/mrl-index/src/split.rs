@@ -17,8 +17,8 @@ use crate::build::MOST_LISTS;
 use crate::chain::{ListWriter, Member, free, pages_of};
 use crate::cut::{Cut, Frame, Pool, first_centres};
 use crate::directory::Directory;
-use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_BLOCK, Meta, State};
-use crate::page::{self, Block, Kind, ListId, NONE, damaged};
+use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_PAGE, Meta, State};
+use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::patience;
 use crate::retiring::Retiring;
 use crate::shape::Shape;
@@ -110,8 +110,8 @@ fn replace<S: PageStore>(
     let mut entries = Vec::new();
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
-        let (frame, (frame_block, frame_place)) = match frame {
-            Frame::Kept(block, place) => (directory.frame(store, list)?, (block, place)),
+        let (frame, (frame_page, frame_place)) = match frame {
+            Frame::Kept(page, place) => (directory.frame(store, list)?, (page, place)),
             Frame::New(frame) => {
                 let written = write_frame(store, &mut meta, &directory.encoder.shape, &frame)?;
                 (frame, written)
@@ -126,7 +126,7 @@ fn replace<S: PageStore>(
         writers.push(writer);
         entries.push(Entry {
             head: NONE,
-            frame_block,
+            frame_page,
             frame_place,
             state: State::Live,
             patience: 0,
@@ -300,10 +300,10 @@ fn with_room<S: PageStore>(store: &S, meta: &Meta, lists: usize) -> Result<Optio
             return Ok(None);
         }
         let mut change = store.change()?;
-        let place = change.lock(META_BLOCK)?;
-        let (new, block) = change.allocate()?;
+        let place = change.lock(META_PAGE)?;
+        let (new, page) = change.allocate()?;
         page::format(change.body_mut(new), Kind::Directory, 0);
-        meta.directory.push(block);
+        meta.directory.push(page);
         meta.write(change.body_mut(place));
         change.commit()?;
     }
@@ -316,22 +316,22 @@ fn write_frame<S: PageStore>(
     meta: &mut Meta,
     shape: &Shape,
     frame: &[f16],
-) -> Result<(Block, u16), S::Error> {
+) -> Result<(PageNumber, u16), S::Error> {
     let mut change = store.change()?;
-    let place = if meta.frames_block == NONE || meta.frames_used >= shape.frames_on_page() {
-        let (place, block) = change.allocate()?;
+    let place = if meta.frames_page == NONE || meta.frames_used >= shape.frames_on_page() {
+        let (place, page) = change.allocate()?;
         page::format(change.body_mut(place), Kind::Frames, 0);
-        (meta.frames_block, meta.frames_used) = (block, 0);
+        (meta.frames_page, meta.frames_used) = (page, 0);
         place
     } else {
-        let place = change.lock(meta.frames_block)?;
-        page::check(change.body(place), meta.frames_block, Kind::Frames, 0)?;
+        let place = change.lock(meta.frames_page)?;
+        page::check(change.body(place), meta.frames_page, Kind::Frames, 0)?;
         place
     };
     meta::write_frame(change.body_mut(place), meta.frames_used, frame);
     change.commit()?;
     meta.frames_used += 1;
-    Ok((meta.frames_block, meta.frames_used as u16 - 1))
+    Ok((meta.frames_page, meta.frames_used as u16 - 1))
 }
 
 /// The change that counts: new lists live, the old ones retired, the epoch up.
@@ -343,7 +343,7 @@ fn make_live<S: PageStore>(
     entries: &[Entry],
 ) -> Result<(), S::Error> {
     let mut change = store.change()?;
-    let meta_place = change.lock(META_BLOCK)?;
+    let meta_place = change.lock(META_PAGE)?;
     // Whoever reads the former meta page has done so by now, and began before the stamp.
     let stamp = store.stamp();
     let retire = |entry: Entry| Entry { state: State::Retired, retired: stamp, ..entry };
@@ -351,16 +351,16 @@ fn make_live<S: PageStore>(
     let first = meta.next_list;
     let new = entries.iter().enumerate().map(|(i, entry)| (first + i as ListId, *entry));
     let all: Vec<_> = gone.chain(new).collect();
-    let mut places: Vec<(Block, usize)> = Vec::with_capacity(MOST_PAGES);
+    let mut places: Vec<(PageNumber, usize)> = Vec::with_capacity(MOST_PAGES);
     for (id, entry) in all {
-        let block = meta.directory_block(id).ok_or(damaged(META_BLOCK, "no such list"))?;
-        let known = places.iter().find(|(of, _)| *of == block).map(|(_, place)| *place);
+        let page = meta.directory_page(id).ok_or(damaged(META_PAGE, "no such list"))?;
+        let known = places.iter().find(|(of, _)| *of == page).map(|(_, place)| *place);
         let place = match known {
             Some(place) => place,
             None => {
-                let place = change.lock(block)?;
-                page::check(change.body(place), block, Kind::Directory, 0)?;
-                places.push((block, place));
+                let place = change.lock(page)?;
+                page::check(change.body(place), page, Kind::Directory, 0)?;
+                places.push((page, place));
                 place
             }
         };
@@ -373,7 +373,7 @@ fn make_live<S: PageStore>(
 }
 
 pub(crate) fn bump_epoch<C: Change>(change: &mut C, meta: &Meta) -> Result<(), C::Error> {
-    let place = change.lock(META_BLOCK)?;
+    let place = change.lock(META_PAGE)?;
     Meta { epoch: meta.epoch + 1, ..meta.clone() }.write(change.body_mut(place));
     Ok(())
 }
@@ -394,8 +394,8 @@ pub fn recycle<S: PageStore>(
         let pages = pages_of(store, &directory.encoder.shape, list, entry.head)?;
         // First the entry: after a crash the pages belong to nothing, and vacuum finds them.
         let mut change = store.change()?;
-        let block = meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
-        let place = change.lock(block)?;
+        let page = meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;
+        let place = change.lock(page)?;
         Entry { state: State::Gone, ..*entry }.write(change.body_mut(place), list);
         bump_epoch(&mut change, &meta)?;
         change.commit()?;

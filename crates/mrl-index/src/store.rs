@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use mrl_memory::OutOfMemory;
 
-use crate::page::{Block, Body, Damage, ListId, NONE, damaged};
+use crate::page::{Body, Damage, ListId, NONE, PageNumber, damaged};
 
 /// What can go wrong where the storage itself can't fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,19 +70,19 @@ pub trait PageStore {
     where
         Self: 'a;
 
-    fn read(&self, block: Block) -> Result<Self::Page<'_>, Self::Error>;
+    fn read(&self, number: PageNumber) -> Result<Self::Page<'_>, Self::Error>;
     /// The same of a page that may never have been written; nothing of one that the storage itself finds damaged.
-    fn read_any(&self, block: Block) -> Result<Option<Self::Page<'_>>, Self::Error>;
-    /// Tells that bytes of a page will soon be read. A hint, of any block.
-    fn prefetch(&self, _block: Block, _offset: usize, _bytes: usize) {}
+    fn read_any(&self, number: PageNumber) -> Result<Option<Self::Page<'_>>, Self::Error>;
+    /// Tells that bytes of a page will soon be read. A hint, of any page.
+    fn prefetch(&self, _number: PageNumber, _offset: usize, _bytes: usize) {}
     fn change(&self) -> Result<Self::Change<'_>, Self::Error>;
-    /// How many blocks there are.
-    fn block_count(&self) -> Result<Block, Self::Error>;
+    /// How many pages there are.
+    fn page_count(&self) -> Result<u32, Self::Error>;
     /// Writes a page as it is, at the end or over another, without a log: for an index that nobody
-    /// else sees yet. Returns its block.
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, Self::Error>;
+    /// else sees yet. Returns its number.
+    fn write(&self, number: Option<PageNumber>, body: &Body) -> Result<PageNumber, Self::Error>;
     /// Tells that a free page may be handed out again.
-    fn offer(&self, block: Block) -> Result<(), Self::Error>;
+    fn offer(&self, number: PageNumber) -> Result<(), Self::Error>;
 
     /// Tells that pages were offered: they need not be found before.
     fn publish_offers(&self) -> Result<(), Self::Error>;
@@ -114,7 +114,7 @@ pub trait PageStore {
 #[derive(Debug)]
 pub struct Steps {
     taken: u64,
-    remembered: Block,
+    remembered: PageNumber,
     /// At this step another is.
     until: u64,
 }
@@ -127,14 +127,14 @@ impl Default for Steps {
 
 impl Steps {
     /// To be called before each page is read; asks for interrupts too.
-    pub fn step<S: PageStore>(&mut self, store: &S, block: Block) -> Result<(), S::Error> {
+    pub fn step<S: PageStore>(&mut self, store: &S, page: PageNumber) -> Result<(), S::Error> {
         store.check_interrupts()?;
-        if block == self.remembered {
-            return Err(damaged(block, "a chain of pages has no end").into());
+        if page == self.remembered {
+            return Err(damaged(page, "a chain of pages has no end").into());
         }
         self.taken += 1;
         if self.taken == self.until {
-            (self.remembered, self.until) = (block, 2 * self.until);
+            (self.remembered, self.until) = (page, 2 * self.until);
         }
         Ok(())
     }
@@ -145,11 +145,11 @@ pub trait Change {
     type Error: From<Damage> + From<OutOfMemory>;
 
     /// Locks a page; returns its place among the change's pages.
-    fn lock(&mut self, block: Block) -> Result<usize, Self::Error>;
+    fn lock(&mut self, number: PageNumber) -> Result<usize, Self::Error>;
     /// Whether it has locked a page: who reads that one now waits for itself.
-    fn holds(&self, block: Block) -> bool;
+    fn holds(&self, number: PageNumber) -> bool;
     /// Takes a page that is free, or a new one; it has any content.
-    fn allocate(&mut self) -> Result<(usize, Block), Self::Error>;
+    fn allocate(&mut self) -> Result<(usize, PageNumber), Self::Error>;
     fn body(&self, place: usize) -> &Body;
     fn body_mut(&mut self, place: usize) -> &mut Body;
     fn commit(self) -> Result<(), Self::Error>;

@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
-use crate::page::{self, Block, ListId, NONE};
+use crate::page::{self, ListId, NONE, PageNumber};
 use crate::references::relink;
 use crate::shape::Shape;
 use crate::store::{Change, ListLock, PageStore, Steps};
@@ -20,7 +20,7 @@ use crate::vacuum::Deleted;
 pub(crate) struct Tail {
     list: ListId,
     /// The page that comes next; nothing where the walk has not begun.
-    next: Option<Block>,
+    next: Option<PageNumber>,
     steps: Steps,
     /// What is left of a page.
     tids: IntoIter<Tid>,
@@ -42,19 +42,19 @@ impl Tail {
             if let Some(tid) = self.tids.next() {
                 return Ok(Some(tid));
             }
-            let block = match self.next {
-                Some(block) => block,
+            let page = match self.next {
+                Some(page) => page,
                 None => {
                     let head = directory.entries[self.list as usize].head;
                     newest(store, &directory.encoder.shape, self.list, head)?
                 }
             };
-            if block == NONE {
+            if page == NONE {
                 self.next = Some(NONE);
                 return Ok(None);
             }
-            self.steps.step(store, block)?;
-            let (tids, next) = read(store, self.list, block)?;
+            self.steps.step(store, page)?;
+            let (tids, next) = read(store, self.list, page)?;
             (self.tids, self.next) = (tids.into_iter(), Some(next));
         }
     }
@@ -65,16 +65,16 @@ impl Tail {
 pub(crate) fn remove_dead<S: PageStore>(
     store: &S,
     shape: &Shape,
-    (list, head): (ListId, Block),
+    (list, head): (ListId, PageNumber),
     is_dead: &mut dyn FnMut(Tid) -> bool,
     deleted: &mut Deleted,
 ) -> Result<(), S::Error> {
     let _lock = store.lock_list(list, ListLock::Replacing)?;
-    let (mut block, mut steps) = (newest(store, shape, list, head)?, Steps::default());
-    while block != NONE {
-        steps.step(store, block)?;
+    let (mut page, mut steps) = (newest(store, shape, list, head)?, Steps::default());
+    while page != NONE {
+        steps.step(store, page)?;
         store.rest();
-        let (mut tids, next) = read(store, list, block)?;
+        let (mut tids, next) = read(store, list, page)?;
         let all = tids.len();
         tids.retain(|tid| is_dead(*tid));
         deleted.removed += tids.len() as u64;
@@ -82,15 +82,15 @@ pub(crate) fn remove_dead<S: PageStore>(
         if !tids.is_empty() {
             tids.sort_unstable();
             let mut change = store.change()?;
-            let place = change.lock(block)?;
+            let place = change.lock(page)?;
             // As it is by now: it may have more.
-            let page = References::new(change.body(place), block, list)?;
+            let references = References::new(change.body(place), page, list)?;
             let is_kept = |(_, tid): &(u16, Tid)| tids.binary_search(tid).is_err();
-            let kept = mrl_memory::collect(page.iter().filter(is_kept))?;
+            let kept = mrl_memory::collect(references.iter().filter(is_kept))?;
             group::set_all_references(change.body_mut(place), &kept);
             change.commit()?;
         }
-        block = next;
+        page = next;
     }
     let _alone = store.lock_list(list, ListLock::Exclusive)?;
     relink(store, shape, list, head)
@@ -101,8 +101,8 @@ fn newest<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
-) -> Result<Block, S::Error> {
+    head: PageNumber,
+) -> Result<PageNumber, S::Error> {
     Ok(Group::new(&*store.read(head)?, head, list, shape)?.references())
 }
 
@@ -110,10 +110,10 @@ fn newest<S: PageStore>(
 fn read<S: PageStore>(
     store: &S,
     list: ListId,
-    block: Block,
-) -> Result<(Vec<Tid>, Block), S::Error> {
-    let body = store.read(block)?;
-    let page = References::new(&body, block, list)?;
-    let tids = mrl_memory::collect(page.iter().map(|(_, tid)| tid))?;
+    page: PageNumber,
+) -> Result<(Vec<Tid>, PageNumber), S::Error> {
+    let body = store.read(page)?;
+    let references = References::new(&body, page, list)?;
+    let tids = mrl_memory::collect(references.iter().map(|(_, tid)| tid))?;
     Ok((tids, page::next(&body)))
 }

@@ -10,8 +10,8 @@ use crate::block::ROWS;
 use crate::chain;
 use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
-use crate::meta::{Entry, FIRST_LIST, META_BLOCK, Meta, State};
-use crate::page::{self, Block, ListId, NONE, damaged};
+use crate::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
+use crate::page::{self, ListId, NONE, PageNumber, damaged};
 use crate::references::{count_references, read_references, relink};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
@@ -29,7 +29,7 @@ pub struct Deleted {
 /// What a clean-up found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    pub free: Block,
+    pub free: u32,
     pub rows: u64,
     /// How many lists can still be made.
     pub lists_left: usize,
@@ -51,21 +51,21 @@ pub fn bulk_delete<S: PageStore>(
         store.check_interrupts()?;
         store.rest();
         // Lists that splits add meanwhile have higher ids.
-        let meta = Meta::read(&*store.read(META_BLOCK)?)?;
+        let meta = Meta::read(&*store.read(META_PAGE)?)?;
         if list >= meta.next_list {
             break;
         }
-        let block = meta.directory_block(list).ok_or(damaged(META_BLOCK, "no such list"))?;
+        let page = meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;
         if list < FIRST_LIST {
             // Neither is ever replaced.
-            let entry = Entry::read(&*store.read(block)?, block, list)?;
+            let entry = Entry::read(&*store.read(page)?, page, list)?;
             let tail = (list, entry.head);
             tail::remove_dead(store, &meta.shape(), tail, is_dead, &mut deleted)?;
             list += 1;
             continue;
         }
         let _locks = lock_alone(store, list)?;
-        let entry = Entry::read(&*store.read(block)?, block, list)?;
+        let entry = Entry::read(&*store.read(page)?, page, list)?;
         if entry.state == State::Live {
             let pass = Pass { store, shape: &meta.shape(), list, head: entry.head };
             pass.run(is_dead, &mut deleted)?;
@@ -86,7 +86,7 @@ struct Pass<'a, S: PageStore> {
     store: &'a S,
     shape: &'a Shape,
     list: ListId,
-    head: Block,
+    head: PageNumber,
 }
 
 impl<S: PageStore> Pass<'_, S> {
@@ -110,17 +110,17 @@ impl<S: PageStore> Pass<'_, S> {
                 deleted.kept += 1;
             }
         }
-        let (mut block, mut steps) = (self.head, Steps::default());
+        let (mut page, mut steps) = (self.head, Steps::default());
         let mut open = Vec::new();
-        while block != NONE {
-            steps.step(self.store, block)?;
-            self.clean_group(block, &mut living, &mut gone, is_dead, deleted)?;
-            let body = self.store.read(block)?;
-            let group = Group::new(&body, block, self.list, self.shape)?;
+        while page != NONE {
+            steps.step(self.store, page)?;
+            self.clean_group(page, &mut living, &mut gone, is_dead, deleted)?;
+            let body = self.store.read(page)?;
+            let group = Group::new(&body, page, self.list, self.shape)?;
             if group.live_rows() < self.shape.group_rows {
-                mrl_memory::push(&mut open, (block, group.next_open()))?;
+                mrl_memory::push(&mut open, (page, group.next_open()))?;
             }
-            block = page::next(&body);
+            page = page::next(&body);
         }
         self.relink_open(&open)?;
         self.clean_references(newest, &gone)
@@ -129,7 +129,7 @@ impl<S: PageStore> Pass<'_, S> {
     /// Takes dead rows out of a group, or puts a living reference into their place.
     fn clean_group(
         &self,
-        block: Block,
+        page: PageNumber,
         living: &mut BTreeMap<u16, Vec<Tid>>,
         gone: &mut BTreeSet<(u16, Tid)>,
         is_dead: &mut dyn FnMut(Tid) -> bool,
@@ -143,8 +143,8 @@ impl<S: PageStore> Pass<'_, S> {
         }
         let mut fates: BTreeMap<usize, Vec<(usize, Fate)>> = BTreeMap::new();
         {
-            let body = self.store.read(block)?;
-            let group = Group::new(&body, block, self.list, self.shape)?;
+            let body = self.store.read(page)?;
+            let group = Group::new(&body, page, self.list, self.shape)?;
             let mut bytes = Vec::new();
             for slot in 0..group.blocks() * ROWS {
                 let live = group.live(slot / ROWS);
@@ -152,9 +152,9 @@ impl<S: PageStore> Pass<'_, S> {
                     continue;
                 }
                 if slot % ROWS == 0 {
-                    let page = |page| group.row_page(page);
+                    let row_page = |i| group.row_page(i);
                     let (store, shape) = (self.store, self.shape);
-                    rows::read_block(store, shape, self.list, slot / ROWS, page, &mut bytes)?;
+                    rows::read_block(store, shape, self.list, slot / ROWS, row_page, &mut bytes)?;
                 }
                 if live >> (slot % ROWS) & 1 == 0 {
                     continue;
@@ -189,16 +189,16 @@ impl<S: PageStore> Pass<'_, S> {
         for (index, fates) in fates {
             self.store.check_interrupts()?;
             let mut change = self.store.change()?;
-            let place = change.lock(block)?;
-            let row_block =
-                Group::new(change.body(place), block, self.list, self.shape)?.row_page(index);
+            let place = change.lock(page)?;
+            let row_page =
+                Group::new(change.body(place), page, self.list, self.shape)?.row_page(index);
             let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
-            let row_page = if promotes { Some(change.lock(row_block)?) } else { None };
+            let row_place = if promotes { Some(change.lock(row_page)?) } else { None };
             for (slot, fate) in fates {
-                match (fate, row_page) {
-                    (Fate::Promote(tid), Some(row_page)) => {
+                match (fate, row_place) {
+                    (Fate::Promote(tid), Some(row_place)) => {
                         let (_, offset) = rows::tid_place(slot, self.shape);
-                        rows::put_tid(change.body_mut(row_page), offset, tid);
+                        rows::put_tid(change.body_mut(row_place), offset, tid);
                     }
                     _ => group::set_live(change.body_mut(place), slot, false, self.shape),
                 }
@@ -209,17 +209,21 @@ impl<S: PageStore> Pass<'_, S> {
     }
 
     /// Rewrites pages that have references which are gone, and the stack of those with room.
-    fn clean_references(&self, newest: Block, gone: &BTreeSet<(u16, Tid)>) -> Result<(), S::Error> {
-        let (mut block, mut steps) = (newest, Steps::default());
-        while block != NONE && !gone.is_empty() {
-            steps.step(self.store, block)?;
+    fn clean_references(
+        &self,
+        newest: PageNumber,
+        gone: &BTreeSet<(u16, Tid)>,
+    ) -> Result<(), S::Error> {
+        let (mut page, mut steps) = (newest, Steps::default());
+        while page != NONE && !gone.is_empty() {
+            steps.step(self.store, page)?;
             let mut change = self.store.change()?;
-            let place = change.lock(block)?;
-            let page = References::new(change.body(place), block, self.list)?;
-            let kept = page.iter().filter(|reference| !gone.contains(reference));
+            let place = change.lock(page)?;
+            let references = References::new(change.body(place), page, self.list)?;
+            let kept = references.iter().filter(|reference| !gone.contains(reference));
             let kept = mrl_memory::collect(kept)?;
-            let is_changed = kept.len() != page.count();
-            block = page::next(change.body(place));
+            let is_changed = kept.len() != references.count();
+            page = page::next(change.body(place));
             if is_changed {
                 group::set_all_references(change.body_mut(place), &kept);
                 change.commit()?;
@@ -229,17 +233,17 @@ impl<S: PageStore> Pass<'_, S> {
     }
 
     /// Makes a stack of the groups with free slots.
-    fn relink_open(&self, open: &[(Block, Block)]) -> Result<(), S::Error> {
-        for (i, (block, next_open)) in open.iter().enumerate() {
+    fn relink_open(&self, open: &[(PageNumber, PageNumber)]) -> Result<(), S::Error> {
+        for (i, (page, next_open)) in open.iter().enumerate() {
             let wanted = open.get(i + 1).map_or(NONE, |(next, _)| *next);
             if *next_open != wanted {
                 let mut change = self.store.change()?;
-                let place = change.lock(*block)?;
+                let place = change.lock(*page)?;
                 group::set_next_open(change.body_mut(place), wanted);
                 change.commit()?;
             }
         }
-        let first = open.first().map_or(NONE, |(block, _)| *block);
+        let first = open.first().map_or(NONE, |(page, _)| *page);
         let mut change = self.store.change()?;
         let place = change.lock(self.head)?;
         if Group::new(change.body(place), self.head, self.list, self.shape)?.open() != first {
@@ -273,20 +277,20 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     split::recycle(store, &directory, usize::MAX)?;
     let directory = Directory::read(store)?;
     let shape = &directory.encoder.shape;
-    let mut used: BTreeSet<Block> = [META_BLOCK, directory.meta.frames_block].into();
+    let mut used: BTreeSet<PageNumber> = [META_PAGE, directory.meta.frames_page].into();
     used.extend(&directory.meta.directory);
     let lists_left = directory.meta.lists_left();
     let mut swept = Swept { lists_left, ..Swept::default() };
     // Before the walk: pages that come later are in use.
-    let blocks = store.block_count()?;
+    let pages = store.page_count()?;
     for (list, entry) in directory.entries.iter().enumerate() {
-        used.insert(entry.frame_block);
+        used.insert(entry.frame_page);
         if entry.state == State::Gone {
             continue;
         }
         let list = list as ListId;
-        for block in chain::pages_of(store, shape, list, entry.head)? {
-            used.insert(block);
+        for page in chain::pages_of(store, shape, list, entry.head)? {
+            used.insert(page);
             mrl_memory::check()?;
         }
         if entry.state == State::Live {
@@ -297,15 +301,15 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
             }
         }
     }
-    for block in (0..blocks).filter(|block| !used.contains(block)) {
+    for page in (0..pages).filter(|page| !used.contains(page)) {
         store.check_interrupts()?;
         let (is_free, list) = {
             // A page that nobody needs and that the storage finds damaged stays as it is.
-            let Some(body) = store.read_any(block)? else { continue };
+            let Some(body) = store.read_any(page)? else { continue };
             (page::is_free(&body), page::list(&body))
         };
         if is_free {
-            store.offer(block)?;
+            store.offer(page)?;
             swept.free += 1;
             continue;
         }
@@ -313,11 +317,11 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
         let _list_locks = lock_alone(store, list)?;
         let entry = directory.entries.get(list as usize).filter(|entry| entry.state == State::Live);
         let is_linked = match entry {
-            Some(entry) => chain::pages_of(store, shape, list, entry.head)?.contains(&block),
+            Some(entry) => chain::pages_of(store, shape, list, entry.head)?.contains(&page),
             None => false,
         };
         if !is_linked {
-            chain::free(store, list, &[block])?;
+            chain::free(store, list, &[page])?;
             swept.free += 1;
         }
     }
@@ -329,19 +333,19 @@ fn rows_of<S: PageStore>(
     store: &S,
     shape: &Shape,
     list: ListId,
-    head: Block,
+    head: PageNumber,
 ) -> Result<(u64, u64, u64), S::Error> {
     let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
     let references = count_references(store, list, newest)?;
     let (mut rows, mut slots) = (0, 0);
-    let (mut block, mut steps) = (head, Steps::default());
-    while block != NONE {
-        steps.step(store, block)?;
-        let body = store.read(block)?;
-        let group = Group::new(&body, block, list, shape)?;
+    let (mut page, mut steps) = (head, Steps::default());
+    while page != NONE {
+        steps.step(store, page)?;
+        let body = store.read(page)?;
+        let group = Group::new(&body, page, list, shape)?;
         rows += group.live_rows() as u64;
         slots += (group.blocks() * ROWS) as u64;
-        block = page::next(&body);
+        page = page::next(&body);
     }
     Ok((rows, references, slots))
 }

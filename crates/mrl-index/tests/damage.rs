@@ -11,8 +11,8 @@ use mrl_index::directory::Directory;
 use mrl_index::group::{self, Group, Tid};
 use mrl_index::insert::{insert, insert_reference};
 use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{FIRST_LIST, META_BLOCK, Meta, Metric, NULLS};
-use mrl_index::page::{self, Block, Body, Damage, Kind, Problem};
+use mrl_index::meta::{FIRST_LIST, META_PAGE, Meta, Metric, NULLS};
+use mrl_index::page::{self, Body, Damage, Kind, PageNumber, Problem};
 use mrl_index::shape::{GROUP_FRAMES, ROW_PAGE_START};
 use mrl_index::store::{PageStore, Steps};
 
@@ -34,21 +34,21 @@ impl Sound {
         sound
     }
 
-    fn head(&self, list: u32) -> Block {
+    fn head(&self, list: u32) -> PageNumber {
         self.directory.entries[list as usize].head
     }
 
     /// The first page of rows of the first list.
-    fn rows_page(&self) -> Block {
+    fn rows_page(&self) -> PageNumber {
         let (head, shape) = (self.head(FIRST_LIST), &self.directory.encoder.shape);
         let body = self.store.read(head).unwrap();
         Group::new(&body, head, FIRST_LIST, shape).unwrap().row_page(0)
     }
 
-    fn change(&self, block: Block, change: impl FnOnce(&mut Body)) {
-        let mut body = *self.store.read(block).unwrap();
+    fn change(&self, page: PageNumber, change: impl FnOnce(&mut Body)) {
+        let mut body = *self.store.read(page).unwrap();
         change(&mut body);
-        self.store.write(Some(block), &body).unwrap();
+        self.store.write(Some(page), &body).unwrap();
     }
 
     fn problems(&self) -> Vec<String> {
@@ -80,11 +80,11 @@ fn a_tid_that_is_there_twice() {
     let sound = Sound::new();
     let twice = *numbered(clustered(500, 64, true, 3)).keys().next().unwrap();
     insert_reference(&sound.store, &sound.directory, NULLS, twice).unwrap();
-    let (block, offset) = (twice >> 16, twice & 0xffff);
+    let (page, offset) = (twice >> 16, twice & 0xffff);
     let found = sound.problems();
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(
-        found[0].starts_with(&format!("TID ({block},{offset}) is there twice, once in list ")),
+        found[0].starts_with(&format!("TID ({page},{offset}) is there twice, once in list ")),
         "{found:?}"
     );
 }
@@ -101,7 +101,7 @@ fn a_page_of_two_owners() {
     let sound = Sound::new();
     let shape = &sound.directory.encoder.shape;
     let (head, rows) = (sound.head(FIRST_LIST), sound.rows_page());
-    // Its second block of pages is that of the first.
+    // One of its row pages is there for a second time.
     sound.change(head, |body| {
         let group = Group::new(body, head, FIRST_LIST, shape).unwrap();
         let free = (1..shape.row_pages).find(|page| group.row_page(*page) == page::NONE).unwrap();
@@ -131,8 +131,8 @@ fn a_gap_among_frames() {
 #[test]
 fn frames_that_are_not_counted() {
     let sound = Sound::new();
-    let newest = sound.directory.meta.frames_block;
-    sound.change(META_BLOCK, |body| {
+    let newest = sound.directory.meta.frames_page;
+    sound.change(META_PAGE, |body| {
         let meta = Meta::read(body).unwrap();
         Meta { frames_used: meta.frames_used - 1, ..meta }.write(body);
     });
@@ -156,14 +156,14 @@ fn a_factor_that_is_no_number() {
 fn stacks_that_leave_their_chains() {
     let sound = Sound::new();
     let (head, nulls) = (sound.head(FIRST_LIST), sound.head(NULLS));
-    sound.change(head, |body| group::set_open(body, META_BLOCK));
+    sound.change(head, |body| group::set_open(body, META_PAGE));
     sound.says("list 2: its stack of open groups is broken");
     let sound = Sound::new();
     let newest = {
         let body = sound.store.read(nulls).unwrap();
         Group::new(&body, nulls, NULLS, &sound.directory.encoder.shape).unwrap().references()
     };
-    sound.change(nulls, |body| group::set_references(body, newest, META_BLOCK));
+    sound.change(nulls, |body| group::set_references(body, newest, META_PAGE));
     sound.says("list 0: its stack of open references is broken");
 }
 
@@ -172,7 +172,7 @@ fn stacks_that_leave_their_chains() {
 fn pages_that_are_something_else() {
     let sound = Sound::new();
     let head = sound.head(FIRST_LIST);
-    let damage = |problem| Damage { block: head, problem };
+    let damage = |problem| Damage { page: head, problem };
     let problem_of = |change: fn(&mut Body)| {
         let mut body = *sound.store.read(head).unwrap();
         change(&mut body);
@@ -209,11 +209,11 @@ fn a_frame_on_a_page_that_the_insert_has_locked() {
         (0..blocks).for_each(|block| group::set_live(body, block * ROWS, false, shape));
         group::set_frame(body, 0, other);
     });
-    directory.entries[other as usize].frame_block = head;
+    directory.entries[other as usize].frame_page = head;
     let vector = sound.directory.frame(&sound.store, FIRST_LIST).unwrap();
     let inserted = insert(&sound.store, &directory, 1 << 40 | 1, &vector, false).err();
     let problem = Problem::Content("two pointers lead to one page");
-    assert_eq!(inserted, Some(Damage { block: head, problem }.into()));
+    assert_eq!(inserted, Some(Damage { page: head, problem }.into()));
 }
 
 /// A chain that leads back is left after little more than its pages, not after as many as the index has: who walks it
@@ -224,11 +224,11 @@ fn circles_are_left_soon() {
     for length in [1, 2, 3, 7, 100] {
         for before in [0, 1, 5, 64] {
             let mut steps = Steps::default();
-            let block = |step: u32| match step {
+            let page = |step: u32| match step {
                 step if step < before => 1000 + step,
                 step => (step - before) % length,
             };
-            let taken = (0..).take_while(|step| steps.step(&store, block(*step)).is_ok()).count();
+            let taken = (0..).take_while(|step| steps.step(&store, page(*step)).is_ok()).count();
             let most = 3 * (length + before) as usize;
             assert!(taken <= most, "{taken} steps, {before} before a circle of {length}");
             assert!(taken >= (before + length) as usize);

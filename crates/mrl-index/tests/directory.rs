@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use mrl_index::directory::Directory;
 use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{META_BLOCK, Metric, State};
+use mrl_index::meta::{META_PAGE, Metric, State};
 use mrl_index::split::split;
 
 /// Splits the list that is live and has the least id.
@@ -22,11 +22,11 @@ fn a_copy_that_is_read_during_splits_has_all_live_lists() {
     let live = || Directory::read(&store).unwrap().live_lists().to_vec();
     for splits in 1..3 {
         // Between the meta page and the entries.
-        store.interrupt(META_BLOCK, splits, split_first);
+        store.interrupt(META_PAGE, splits, split_first);
         let read = Directory::read(&store).unwrap();
         assert_eq!(read.live_lists(), live());
         assert!(read.entries.iter().any(|entry| entry.state == State::Retired));
-        store.interrupt(META_BLOCK, splits, split_first);
+        store.interrupt(META_PAGE, splits, split_first);
         let refreshed = former.refreshed(&store).unwrap().unwrap();
         assert_eq!(refreshed.live_lists(), live());
     }

@@ -13,8 +13,8 @@ use mrl_index::directory::Directory;
 use mrl_index::group::{self, MOST_REFERENCES};
 use mrl_index::insert::{insert, insert_reference};
 use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{FIRST_LIST, META_BLOCK, Metric, NULLS};
-use mrl_index::page::{self, Block, Body};
+use mrl_index::meta::{FIRST_LIST, META_PAGE, Metric, NULLS};
+use mrl_index::page::{self, Body, PageNumber};
 use mrl_index::scan::{Epsilon, Probes, Steering};
 use mrl_index::store::{Failure, PageStore};
 
@@ -26,17 +26,17 @@ fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 /// An index of one list, and its list's head.
-fn one_list(rows: usize) -> (MemoryStore, Directory, Block) {
+fn one_list(rows: usize) -> (MemoryStore, Directory, PageNumber) {
     let rows = numbered(clustered(rows, 8, true, 1));
     let (store, directory) = built(&rows, &plan(8, Metric::InnerProduct, false), 1);
     let head = directory.entries[FIRST_LIST as usize].head;
     (store, (*directory).clone(), head)
 }
 
-fn change(store: &MemoryStore, block: Block, change: impl FnOnce(&mut Body)) {
-    let mut body = *store.read(block).unwrap();
+fn change(store: &MemoryStore, page: PageNumber, change: impl FnOnce(&mut Body)) {
+    let mut body = *store.read(page).unwrap();
     change(&mut body);
-    store.write(Some(block), &body).unwrap();
+    store.write(Some(page), &body).unwrap();
 }
 
 /// A scale that is no number makes a score that is none: the row is looked at all the same.
@@ -126,7 +126,7 @@ fn a_search_for_room_for_a_reference_ends() {
 fn a_directory_is_not_brought_up_to_date_across_dimensions() {
     let (store, directory, _) = one_list(100);
     for dimensions in [9_u16, 200] {
-        change(&store, META_BLOCK, |body| page::put(body, 44, &dimensions.to_le_bytes()));
+        change(&store, META_PAGE, |body| page::put(body, 44, &dimensions.to_le_bytes()));
         let newer = directory.refreshed(&store).unwrap().unwrap();
         let dimensions = usize::from(dimensions);
         assert_eq!(newer.encoder.shape.dimensions, dimensions);

@@ -168,7 +168,7 @@ fn unchanged_updates_take_little_space() {
     }
     pair.store.tick();
     clean_up(&pair.store).unwrap();
-    let fresh = pair.store.block_count().unwrap();
+    let fresh = pair.store.page_count().unwrap();
     let mut after_one = 0;
     for round in 0..10 {
         let rows: Vec<(Tid, Vec<f16>)> = pair.model.iter().map(|(t, v)| (*t, v.clone())).collect();
@@ -178,14 +178,14 @@ fn unchanged_updates_take_little_space() {
             dead.insert(tid);
         }
         if round == 0 {
-            after_one = pair.store.block_count().unwrap();
+            after_one = pair.store.page_count().unwrap();
         }
         pair.delete(&dead);
     }
     pair.verify();
     let bytes_an_update = f64::from(after_one - fresh) * 8192.0 / 10_000.0;
     assert!(bytes_an_update <= 16.0, "{bytes_an_update} bytes an update");
-    let growth = f64::from(pair.store.block_count().unwrap()) / f64::from(fresh);
+    let growth = f64::from(pair.store.page_count().unwrap()) / f64::from(fresh);
     assert!(growth <= 1.3, "grown to {growth}");
 }
 
@@ -361,8 +361,8 @@ fn damage_is_an_error_or_goes_unnoticed() {
     for _ in 0..300 {
         let rows = numbered(vectors.clone());
         let (store, directory) = built(&rows, &plan(96, Metric::InnerProduct, false), 4);
-        let block = random.below(store.block_count().unwrap() as usize) as u32;
-        store.damage(block, random.below(400), 1 << random.below(8));
+        let page = random.below(store.page_count().unwrap() as usize) as u32;
+        store.damage(page, random.below(400), 1 << random.below(8));
         let query = vectors[random.below(vectors.len())].clone();
         let mut scan = mrl_index::scan::Scan::new(directory, &query, Steering::default());
         let mut exact = Exact { metric: Metric::InnerProduct, query: &query, rows: &rows };

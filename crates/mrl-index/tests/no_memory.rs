@@ -83,7 +83,7 @@ fn sound(store: &MemoryStore) -> BTreeSet<Tid> {
 }
 
 const ROWS: Tid = 6000;
-const BLOCKS: usize = 100_000;
+const PAGES: usize = 100_000;
 
 fn tid(number: Tid) -> Tid {
     (number / 50) << 16 | (number % 50 + 1)
@@ -146,7 +146,7 @@ fn builds(plan: &Plan, vectors: &[Vec<f16>]) {
     let work = || {
         // The storage's own table, which is no memory of the index's.
         let left = LEFT.swap(i64::MAX, Ordering::Relaxed);
-        let store = last.insert(MemoryStore::with_room(BLOCKS));
+        let store = last.insert(MemoryStore::with_room(PAGES));
         LEFT.store(left, Ordering::Relaxed);
         build(store, plan, &vectors, 5).map(drop)
     };
@@ -156,7 +156,7 @@ fn builds(plan: &Plan, vectors: &[Vec<f16>]) {
 }
 
 fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
-    let store = MemoryStore::with_room(BLOCKS);
+    let store = MemoryStore::with_room(PAGES);
     create_empty(&store, plan).unwrap();
     let mut rows = BTreeSet::new();
     let (mut lists_split, mut failures) = (0, 0);

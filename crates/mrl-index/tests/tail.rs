@@ -57,9 +57,9 @@ fn rows_come_while_dead_ones_are_taken_out() {
     let expected: BTreeSet<Tid> = rows.keys().copied().chain(living).chain(came).collect();
     assert_eq!(tids, expected);
     // Their places are used again before pages are added.
-    let before = store.block_count().unwrap();
+    let before = store.page_count().unwrap();
     (2_000_000..2_000_000 + NULL_ROWS / 2 - 600).for_each(add);
-    assert_eq!(store.block_count().unwrap(), before);
+    assert_eq!(store.page_count().unwrap(), before);
 }
 
 /// A scan takes a page at a time, and meets every row that was there when it began, whatever happens meanwhile.

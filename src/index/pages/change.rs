@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use mrl_index::page::{self, Block, Body, damaged};
+use mrl_index::page::{self, Body, PageNumber, damaged};
 use mrl_index::store::{Change, PageStore};
 use pgrx::pg_sys;
 
@@ -35,35 +35,35 @@ impl BufferChange<'_> {
 impl Change for BufferChange<'_> {
     type Error = SqlError;
 
-    fn lock(&mut self, block: Block) -> Result<usize, SqlError> {
+    fn lock(&mut self, number: PageNumber) -> Result<usize, SqlError> {
         // A damaged pointer may lead to a page that this change already holds, whose lock would wait
         // for itself.
-        if self.holds(block) {
-            return Err(damaged(block, "two pointers lead to one page").into());
+        if self.holds(number) {
+            return Err(damaged(number, "two pointers lead to one page").into());
         }
-        let mut buffer = self.store.pin(block)?;
+        let mut buffer = self.store.pin(number)?;
         buffer.lock(pg_sys::BUFFER_LOCK_EXCLUSIVE);
         // SAFETY: locked.
-        unsafe { check_header(buffer.page(), block)? };
+        unsafe { check_header(buffer.page(), number)? };
         Ok(self.register(buffer, false))
     }
 
-    fn holds(&self, block: Block) -> bool {
-        self.pages.iter().any(|(buffer, _)| buffer.block() == block)
+    fn holds(&self, number: PageNumber) -> bool {
+        self.pages.iter().any(|(buffer, _)| buffer.page_number() == number)
     }
 
-    fn allocate(&mut self) -> Result<(usize, Block), SqlError> {
+    fn allocate(&mut self) -> Result<(usize, PageNumber), SqlError> {
         let index = self.store.index;
         loop {
             // SAFETY: the relation is open.
-            let block = unsafe { pg_sys::GetFreeIndexPage(index) };
-            if block == pg_sys::InvalidBlockNumber {
+            let number = unsafe { pg_sys::GetFreeIndexPage(index) };
+            if number == pg_sys::InvalidBlockNumber {
                 break;
             }
-            if block >= self.store.block_count()? {
+            if number >= self.store.page_count()? {
                 continue;
             }
-            let mut buffer = self.store.pin(block)?;
+            let mut buffer = self.store.pin(number)?;
             // SAFETY: pinned. Who holds the page has taken it in earnest.
             if !unsafe { pg_sys::ConditionalLockBuffer(buffer.buffer) } {
                 continue;
@@ -72,15 +72,15 @@ impl Change for BufferChange<'_> {
             // The free-space map is not exact after a crash: the page itself tells.
             // SAFETY: locked.
             if page::is_free(unsafe { body_of(buffer.page()) }) {
-                return Ok((self.register(buffer, true), block));
+                return Ok((self.register(buffer, true), number));
             }
         }
         loop {
             let buffer = self.store.grow()?;
-            let block = buffer.block();
+            let number = buffer.page_number();
             // SAFETY: locked. Between its birth and our lock another may have taken it.
             if page::is_free(unsafe { body_of(buffer.page()) }) {
-                return Ok((self.register(buffer, true), block));
+                return Ok((self.register(buffer, true), number));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The heavyweight locks on lists and on the directory.
 
-use mrl_index::page::{Block, NONE};
+use mrl_index::page::{NONE, PageNumber};
 use mrl_index::store::ListLock;
 use pgrx::pg_sys;
 
 /// The page number whose heavyweight lock stands for the directory; no relation is that long.
-pub(super) const DIRECTORY_LOCK: Block = NONE - 1;
+pub(super) const DIRECTORY_LOCK: PageNumber = NONE - 1;
 
 /// The server's mode of a list's lock: modes that speak against each other as [`ListLock`] says.
 pub(super) fn mode_of(lock: ListLock) -> pg_sys::LOCKMODE {
@@ -20,7 +20,7 @@ pub(super) fn mode_of(lock: ListLock) -> pg_sys::LOCKMODE {
 /// A heavyweight lock.
 pub struct HeavyLock {
     pub(super) index: pg_sys::Relation,
-    pub(super) page: Block,
+    pub(super) page: PageNumber,
     pub(super) mode: pg_sys::LOCKMODE,
 }
 

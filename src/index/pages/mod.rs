@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
 
-use mrl_index::page::{Block, Body, ListId, NONE, damaged};
+use mrl_index::page::{Body, ListId, NONE, PageNumber, damaged};
 use mrl_index::store::{ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
@@ -36,8 +36,8 @@ mod page;
 pub struct BufferStore {
     index: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
-    /// Blocks below this one are there.
-    known_blocks: Cell<Block>,
+    /// Pages below this one are there.
+    known_pages: Cell<PageNumber>,
     recent: Rc<Recent>,
     /// Which buffers pages are read into that are in none; null for any.
     strategy: pg_sys::BufferAccessStrategy,
@@ -50,7 +50,7 @@ impl BufferStore {
         // SAFETY: by contract.
         let recent = unsafe { Recent::of(index) };
         let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-        Self { index, fork, known_blocks: Cell::new(0), recent, strategy: ptr::null_mut() }
+        Self { index, fork, known_pages: Cell::new(0), recent, strategy: ptr::null_mut() }
     }
 
     /// The same for VACUUM, which reads pages into a few buffers of its own.
@@ -71,54 +71,54 @@ impl BufferStore {
     /// As [`BufferStore::new`].
     pub unsafe fn initial(index: pg_sys::Relation) -> Self {
         let (fork, recent) = (pg_sys::ForkNumber::INIT_FORKNUM, Rc::default());
-        Self { index, fork, known_blocks: Cell::new(0), recent, strategy: ptr::null_mut() }
+        Self { index, fork, known_pages: Cell::new(0), recent, strategy: ptr::null_mut() }
     }
 
     /// Logs every page as it is.
     pub fn log_all(&self) -> Result<(), SqlError> {
-        let blocks = self.block_count()?;
+        let pages = self.page_count()?;
         // SAFETY: the relation is open; nobody else sees it yet.
-        unsafe { pg_sys::log_newpage_range(self.index, self.fork, 0, blocks, true) };
+        unsafe { pg_sys::log_newpage_range(self.index, self.fork, 0, pages, true) };
         Ok(())
     }
 
-    fn pin(&self, block: Block) -> Result<Buffer, SqlError> {
+    fn pin(&self, number: PageNumber) -> Result<Buffer, SqlError> {
         // SAFETY: the relation is open.
-        let found = unsafe { buffer::pin_recent(self.index, self.fork, block, &self.recent) };
+        let found = unsafe { buffer::pin_recent(self.index, self.fork, number, &self.recent) };
         match found {
             Some(buffer) => Ok(Buffer { buffer, is_locked: false }),
-            None => self.find(block),
+            None => self.find(number),
         }
     }
 
     /// Pins a page by the server's table of buffers, or reads it.
-    fn find(&self, block: Block) -> Result<Buffer, SqlError> {
+    fn find(&self, number: PageNumber) -> Result<Buffer, SqlError> {
         // Number NONE would add a page; of others beyond the end the server's error tells no index.
-        if block == NONE {
-            return Err(damaged(block, "a pointer leads nowhere").into());
+        if number == NONE {
+            return Err(damaged(number, "a pointer leads nowhere").into());
         }
-        if block >= self.known_blocks.get() {
-            self.known_blocks.set(self.block_count()?);
-            if block >= self.known_blocks.get() {
-                return Err(damaged(block, "a pointer leads beyond the end").into());
+        if number >= self.known_pages.get() {
+            self.known_pages.set(self.page_count()?);
+            if number >= self.known_pages.get() {
+                return Err(damaged(number, "a pointer leads beyond the end").into());
             }
         }
-        // SAFETY: the relation is open; a block beyond its end is an error.
+        // SAFETY: the relation is open; a page beyond its end is an error.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(
                 self.index,
                 self.fork,
-                block,
+                number,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
                 self.strategy,
             )
         };
-        self.recent.remember(block, buffer);
+        self.recent.remember(number, buffer);
         Ok(Buffer { buffer, is_locked: false })
     }
 
     /// Adds so many pages, one at least; returns the first, locked.
-    fn extend(&self, pages: Block) -> Buffer {
+    fn extend(&self, pages: u32) -> Buffer {
         // SAFETY: the relation is open; the lock on its extension is held while pages are added,
         // and nobody can find the first before it is locked except by the free-space map, after which
         // its content is looked at.
@@ -151,15 +151,15 @@ impl BufferStore {
     /// side, in the file and mostly in the buffers too, where neighbours are faster to come by.
     fn grow(&self) -> Result<Buffer, SqlError> {
         /// So the index is a hundredth or two larger than it needs to be.
-        const PART: Block = 64;
-        const MOST: Block = 32;
-        let pages = (self.block_count()? / PART).clamp(1, MOST);
+        const PART: u32 = 64;
+        const MOST: u32 = 32;
+        let pages = (self.page_count()? / PART).clamp(1, MOST);
         let first = self.extend(pages);
-        let (start, end) = (first.block(), first.block() + pages);
+        let (start, end) = (first.page_number(), first.page_number() + pages);
         // SAFETY: the relation is open, and has these pages or, where others added some meanwhile, more.
         unsafe {
-            for block in start + 1..end {
-                pg_sys::RecordFreeIndexPage(self.index, block);
+            for number in start + 1..end {
+                pg_sys::RecordFreeIndexPage(self.index, number);
             }
             if pages > 1 {
                 pg_sys::FreeSpaceMapVacuumRange(self.index, start, end);
@@ -175,29 +175,29 @@ impl PageStore for BufferStore {
     type Change<'a> = BufferChange<'a>;
     type Lock<'a> = HeavyLock;
 
-    fn read(&self, block: Block) -> Result<SharedPage<'_>, SqlError> {
+    fn read(&self, number: PageNumber) -> Result<SharedPage<'_>, SqlError> {
         // SAFETY: the relation is open.
-        let found = unsafe { buffer::lock_recent(self.index, self.fork, block, &self.recent) };
+        let found = unsafe { buffer::lock_recent(self.index, self.fork, number, &self.recent) };
         let page = match found {
             // SAFETY: pinned and locked.
             Some(buffer) => unsafe { SharedPage::of(buffer) },
-            None => self.find(block)?.shared(),
+            None => self.find(number)?.shared(),
         };
         // SAFETY: locked as long as the value lives.
-        unsafe { check_header(page.header(), block)? };
+        unsafe { check_header(page.header(), number)? };
         Ok(page)
     }
 
-    fn read_any(&self, block: Block) -> Result<Option<SharedPage<'_>>, SqlError> {
-        let page = self.pin(block)?.shared();
+    fn read_any(&self, number: PageNumber) -> Result<Option<SharedPage<'_>>, SqlError> {
+        let page = self.pin(number)?.shared();
         // SAFETY: locked as long as the value lives.
         let is_sound =
-            unsafe { is_new(page.header()) || check_header(page.header(), block).is_ok() };
+            unsafe { is_new(page.header()) || check_header(page.header(), number).is_ok() };
         Ok(is_sound.then_some(page))
     }
 
-    fn prefetch(&self, block: Block, offset: usize, bytes: usize) {
-        if let Some(page) = self.recent.prefetch(block) {
+    fn prefetch(&self, number: PageNumber, offset: usize, bytes: usize) {
+        if let Some(page) = self.recent.prefetch(number) {
             // The page's header and its tag are looked at first.
             mrl_kernels::prefetch(page, 1);
             mrl_kernels::prefetch(page.wrapping_add(HEADER_BYTES + offset), bytes);
@@ -210,16 +210,16 @@ impl PageStore for BufferStore {
         Ok(BufferChange { store: self, state, pages: Vec::with_capacity(MOST_PAGES) })
     }
 
-    fn block_count(&self) -> Result<Block, SqlError> {
+    fn page_count(&self) -> Result<u32, SqlError> {
         // SAFETY: the relation is open.
         Ok(unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, self.fork) })
     }
 
-    fn write(&self, block: Option<Block>, body: &Body) -> Result<Block, SqlError> {
-        let buffer = match block {
+    fn write(&self, number: Option<PageNumber>, body: &Body) -> Result<PageNumber, SqlError> {
+        let buffer = match number {
             None => self.extend(1),
-            Some(block) => {
-                let mut buffer = self.pin(block)?;
+            Some(number) => {
+                let mut buffer = self.pin(number)?;
                 buffer.lock(pg_sys::BUFFER_LOCK_EXCLUSIVE);
                 buffer
             }
@@ -231,12 +231,12 @@ impl PageStore for BufferStore {
             set_end(buffer.page());
             pg_sys::MarkBufferDirty(buffer.buffer);
         }
-        Ok(buffer.block())
+        Ok(buffer.page_number())
     }
 
-    fn offer(&self, block: Block) -> Result<(), SqlError> {
+    fn offer(&self, number: PageNumber) -> Result<(), SqlError> {
         // SAFETY: the relation is open.
-        unsafe { pg_sys::RecordFreeIndexPage(self.index, block) };
+        unsafe { pg_sys::RecordFreeIndexPage(self.index, number) };
         Ok(())
     }
 

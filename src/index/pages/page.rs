@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use mrl_index::page::{self, BODY_BYTES, Block, Body, Damage, damaged};
+use mrl_index::page::{self, BODY_BYTES, Body, Damage, PageNumber, damaged};
 use pgrx::pg_sys;
 
 use crate::server::buffer;
@@ -39,7 +39,7 @@ impl Buffer {
         unsafe { pg_sys::BufferGetPage(self.buffer) }
     }
 
-    pub fn block(&self) -> Block {
+    pub fn page_number(&self) -> PageNumber {
         // SAFETY: the buffer is pinned.
         unsafe { pg_sys::BufferGetBlockNumber(self.buffer) }
     }
@@ -78,7 +78,7 @@ pub(super) unsafe fn body_of_mut<'a>(page: pg_sys::Page) -> &'a mut Body {
 ///
 /// # Safety
 /// The page is one of the server's, locked.
-pub(super) unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<(), Damage> {
+pub(super) unsafe fn check_header(page: pg_sys::Page, number: PageNumber) -> Result<(), Damage> {
     // SAFETY: by contract.
     let header = unsafe { &*page.cast::<pg_sys::PageHeaderData>() };
     let [lower, upper, special] =
@@ -87,7 +87,7 @@ pub(super) unsafe fn check_header(page: pg_sys::Page, block: Block) -> Result<()
     if is_sound && [upper, special] == [PAGE_BYTES; 2] {
         Ok(())
     } else {
-        Err(damaged(block, "its page header is damaged"))
+        Err(damaged(number, "its page header is damaged"))
     }
 }
 

@@ -155,7 +155,7 @@ pub fn built(
     (store, Rc::new(directory))
 }
 
-/// Rows numbered like TIDs: block and offset.
+/// Rows numbered like TIDs: page and offset.
 pub fn numbered(vectors: Vec<Vec<f16>>) -> BTreeMap<Tid, Vec<f16>> {
     vectors
         .into_iter()
