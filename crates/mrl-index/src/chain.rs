@@ -13,8 +13,9 @@ use crate::page::{self, Damage, Kind, ListId, NONE, PageNumber, Problem};
 use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
-use crate::store::{Change, MOST_PAGES, PageStore, Steps};
+use crate::store::{Change, MOST_PAGES, PageStore};
 use crate::summary::{self, Offset};
+use crate::walk::{Chain, Walk};
 
 /// A row of a list, with those of its TIDs that were wanted.
 pub struct Member {
@@ -28,18 +29,18 @@ pub struct Member {
 pub fn read_members<S: PageStore>(
     store: &S,
     directory: &Directory,
-    (list, head): (ListId, PageNumber),
+    chain: Chain,
     most: usize,
     is_wanted: &dyn Fn(Tid) -> bool,
 ) -> Result<Vec<Member>, S::Error> {
     let shape = &directory.encoder.shape;
-    let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+    let (list, newest) = (chain.list, chain.newest_references(store, shape)?);
     let references = ByRow::new(read_references(store, list, newest)?)?;
     let (mut members, mut bytes) = (Vec::new(), Vec::new());
-    let (mut page, mut steps) = (head, Steps::default());
-    while page != NONE && members.len() < most {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
+    let mut groups = chain.groups();
+    while members.len() < most
+        && let Some((page, body)) = groups.next(store)?
+    {
         let group = Group::new(&body, page, list, shape)?;
         for index in 0..group.blocks() {
             let mut live = group.live(index);
@@ -79,7 +80,6 @@ pub fn read_members<S: PageStore>(
                 mrl_memory::push(&mut members, Member { row, frame, tids })?;
             }
         }
-        page = page::next(&body);
     }
     Ok(members)
 }
@@ -310,32 +310,24 @@ pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[PageNumber]) -> Resu
 pub fn pages_of<S: PageStore>(
     store: &S,
     shape: &Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
 ) -> Result<Vec<PageNumber>, S::Error> {
     let mut pages = Vec::new();
-    let (mut page, mut steps) = (head, Steps::default());
-    let mut references = NONE;
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
-        let group = Group::new(&body, page, list, shape)?;
-        if page == head {
-            references = group.references();
+    let (mut groups, mut newest) = (chain.groups(), NONE);
+    while let Some((page, body)) = groups.next(store)? {
+        let group = Group::new(&body, page, chain.list, shape)?;
+        if page == chain.head {
+            newest = group.references();
         }
         mrl_memory::push(&mut pages, page)?;
         for other in group.other_pages() {
             mrl_memory::push(&mut pages, other)?;
         }
-        page = page::next(&body);
     }
-    let mut page = references;
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
-        page::check(&body, page, Kind::References, list)?;
+    let mut references = Walk::starting_at(newest);
+    while let Some((page, body)) = references.next(store)? {
+        page::check(&body, page, Kind::References, chain.list)?;
         mrl_memory::push(&mut pages, page)?;
-        page = page::next(&body);
     }
     Ok(pages)
 }

@@ -13,7 +13,8 @@ use crate::records::{Records, wide};
 use crate::references::count_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
-use crate::store::{PageStore, Steps};
+use crate::store::PageStore;
+use crate::walk::Steps;
 
 /// What an index consists of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -258,23 +259,19 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
         ..Info::default()
     };
     for list in [NULLS, ZEROS].into_iter().chain(directory.live_lists().iter().copied()) {
-        let head = directory.entries[list as usize].head;
-        let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+        let chain = directory.chain(list);
+        let newest = chain.newest_references(store, shape)?;
         let references = count_references(store, list, newest)?;
         match list {
             NULLS => info.nulls = references,
             ZEROS => info.zeros = references,
             _ => {
-                let (mut rows, mut page) = (0, head);
-                let (mut steps, mut frames) = (Steps::default(), BTreeSet::new());
-                while page != NONE {
-                    steps.step(store, page)?;
-                    let body = store.read(page)?;
+                let (mut rows, mut frames, mut groups) = (0, BTreeSet::new(), chain.groups());
+                while let Some((page, body)) = groups.next(store)? {
                     let group = Group::new(&body, page, list, shape)?;
                     frames.extend(group.frames().into_iter().filter(|frame| *frame != 0));
                     rows += group.live_rows() as u64;
                     info.slots += (group.blocks() * ROWS) as u64;
-                    page = page::next(&body);
                 }
                 info.rows += rows;
                 info.frames += frames.len() as u64;

@@ -15,6 +15,7 @@ use crate::query::Query;
 use crate::records::{LANES, Records};
 use crate::shape::Shape;
 use crate::store::PageStore;
+use crate::walk::Chain;
 
 /// A copy of the directory.
 #[derive(Debug, Clone)]
@@ -191,6 +192,11 @@ impl Directory {
 
     pub fn live_lists(&self) -> &[ListId] {
         &self.live
+    }
+
+    /// The chain of a list's groups.
+    pub fn chain(&self, list: ListId) -> Chain {
+        Chain { list, head: self.entries[list as usize].head }
     }
 
     /// What a live list is chosen by.

@@ -19,6 +19,7 @@ use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, ListLock, PageStore};
 use crate::summary::{self, Offset};
+use crate::walk::Chain;
 
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 7;
@@ -41,14 +42,7 @@ pub fn insert_reference<S: PageStore>(
     tid: Tid,
 ) -> Result<(), S::Error> {
     let _lock = store.lock_list(list, ListLock::Shared)?;
-    add_reference(
-        store,
-        &directory.encoder.shape,
-        list,
-        directory.entries[list as usize].head,
-        0,
-        tid,
-    )
+    add_reference(store, &directory.encoder.shape, directory.chain(list), 0, tid)
 }
 
 /// The list that a vector belongs to where it has no distances, and so no place among the others.
@@ -142,7 +136,7 @@ fn add_row<S: PageStore>(
     row: &Row,
 ) -> Result<usize, S::Error> {
     let shape = &directory.encoder.shape;
-    let head = directory.entries[list as usize].head;
+    let chain = directory.chain(list);
     // The vector asks for the block that a scan for it would look into first.
     let query = Query::new(&directory.encoder, vector);
     let base = directory.base(store, &query, list)?;
@@ -150,8 +144,8 @@ fn add_row<S: PageStore>(
     loop {
         store.check_interrupts()?;
         let target = {
-            let body = store.read(head)?;
-            Group::new(&body, head, list, shape)?.open()
+            let body = store.read(chain.head)?;
+            Group::new(&body, chain.head, list, shape)?.open()
         };
         if target != NONE {
             let mut change = store.change()?;
@@ -179,11 +173,11 @@ fn add_row<S: PageStore>(
                 if popped > store.page_count()? {
                     return Err(damaged(target, "a stack of groups has no end").into());
                 }
-                pop_open(store, shape, list, head, target, next_open)?;
+                pop_open(store, shape, chain, target, next_open)?;
                 continue;
             }
         }
-        grow(store, shape, list, head, target)?;
+        grow(store, shape, chain, target)?;
     }
 }
 
@@ -225,11 +219,11 @@ fn free_slot(group: Group, frame: ListId, query: &Query, base: f32) -> Option<(u
 fn pop_open<S: PageStore>(
     store: &S,
     shape: &Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
     full: PageNumber,
     next_open: PageNumber,
 ) -> Result<(), S::Error> {
+    let Chain { list, head } = chain;
     let mut change = store.change()?;
     let place = change.lock(head)?;
     if Group::new(change.body(place), head, list, shape)?.open() == full {
@@ -243,10 +237,10 @@ fn pop_open<S: PageStore>(
 fn grow<S: PageStore>(
     store: &S,
     shape: &Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
     full: PageNumber,
 ) -> Result<(), S::Error> {
+    let Chain { list, head } = chain;
     let newest = page::next(&*store.read(head)?);
     let newest_ordinal = match newest {
         NONE => 0,

@@ -16,6 +16,7 @@
 //! | [`page`], [`shape`], [`meta`], [`group`], [`rows`], [`records`] | what lies on pages, drawn where it is defined |
 //! | [`arrange`], `exchange`, `matching`, [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
+//! | [`walk`] | chains of pages, from each to the next |
 //! | [`encode`] | a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`], `builder` | an index of many vectors at once |
@@ -68,6 +69,7 @@ pub mod summary;
 mod tail;
 pub mod vacuum;
 pub mod vectors;
+pub mod walk;
 pub mod workers;
 
 mod order;

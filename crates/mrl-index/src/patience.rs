@@ -10,6 +10,7 @@ use crate::page::{self, ListId, NONE, damaged};
 use crate::shape::Shape;
 use crate::split::bump_epoch;
 use crate::store::{Change, PageStore};
+use crate::walk::Chain;
 
 /// Slots of a list that is due to be split.
 pub(crate) const SLOTS_BEFORE_SPLIT: usize = 2176;
@@ -35,17 +36,15 @@ pub(crate) fn most_slots(shape: &Shape) -> usize {
 /// How many slots a list has, in use or not.
 pub(crate) fn slots_of<S: PageStore>(
     store: &S,
-    directory: &Directory,
-    list: ListId,
-    entry: Entry,
+    shape: &Shape,
+    chain: Chain,
 ) -> Result<usize, S::Error> {
-    let shape = &directory.encoder.shape;
-    let (mut page, mut ordinal) = (entry.head, 0);
+    let (mut page, mut ordinal) = (chain.head, 0);
     // The newest group is the head or next to it.
     for _ in 0..2 {
         if page != NONE {
             let body = store.read(page)?;
-            ordinal = ordinal.max(Group::new(&body, page, list, shape)?.ordinal());
+            ordinal = ordinal.max(Group::new(&body, page, chain.list, shape)?.ordinal());
             page = page::next(&body);
         }
     }

@@ -15,8 +15,9 @@ use crate::group::{self, Group, References, Tid};
 use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::rows::{self, Row, Rows};
 use crate::shape::Shape;
-use crate::store::{Change, PageStore, Steps};
+use crate::store::{Change, PageStore};
 use crate::summary;
+use crate::walk::{Chain, Walk};
 
 /// Looks for a row whose code is the vector's, and adds the TID to it. Of the list's blocks those are looked into whose
 /// ranks, the one that lies nearest to the vector first, are in `ranks`.
@@ -38,8 +39,7 @@ pub fn refer<S: PageStore>(
             continue;
         }
         if let Some(number) = sought.find(store, group, index, &mut bytes)? {
-            let head = directory.entries[list as usize].head;
-            add_reference(store, &directory.encoder.shape, list, head, number, tid)?;
+            add_reference(store, &directory.encoder.shape, directory.chain(list), number, tid)?;
             return Ok(true);
         }
     }
@@ -58,10 +58,8 @@ fn near_blocks<S: PageStore>(
 ) -> Result<BinaryHeap<Near>, S::Error> {
     let shape = &directory.encoder.shape;
     let (mut near, mut room) = (Vec::new(), Vec::new());
-    let (mut page, mut steps) = (directory.entries[list as usize].head, Steps::default());
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
+    let mut groups = directory.chain(list).groups();
+    while let Some((page, body)) = groups.next(store)? {
         let group = Group::new(&body, page, list, shape)?;
         mrl_memory::reserve(&mut near, group.blocks())?;
         for number in 0..group.summaries_count() {
@@ -74,7 +72,6 @@ fn near_blocks<S: PageStore>(
                 }
             }
         }
-        page = page::next(&body);
     }
     // The row is most often in the first or second: no need to order them all.
     Ok(BinaryHeap::from(near))
@@ -164,11 +161,11 @@ fn is_same_copy<S: PageStore>(
 pub fn add_reference<S: PageStore>(
     store: &S,
     shape: &Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
     number: u16,
     tid: Tid,
 ) -> Result<(), S::Error> {
+    let Chain { list, head } = chain;
     let mut popped = 0;
     loop {
         store.check_interrupts()?;
@@ -220,15 +217,11 @@ pub fn read_references<S: PageStore>(
     list: ListId,
     newest: PageNumber,
 ) -> Result<Vec<(u16, Tid)>, S::Error> {
-    let (mut all, mut page) = (Vec::new(), newest);
-    let mut steps = Steps::default();
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
+    let (mut all, mut pages) = (Vec::new(), Walk::starting_at(newest));
+    while let Some((page, body)) = pages.next(store)? {
         let references = References::new(&body, page, list)?;
         mrl_memory::reserve(&mut all, references.count())?;
         all.extend(references.iter());
-        page = page::next(&body);
     }
     Ok(all)
 }
@@ -239,37 +232,27 @@ pub fn count_references<S: PageStore>(
     list: ListId,
     newest: PageNumber,
 ) -> Result<u64, S::Error> {
-    let (mut count, mut page, mut steps) = (0, newest, Steps::default());
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
+    let (mut count, mut pages) = (0, Walk::starting_at(newest));
+    while let Some((page, body)) = pages.next(store)? {
         count += References::new(&body, page, list)?.count() as u64;
-        page = page::next(&body);
     }
     Ok(count)
 }
 
 /// Makes a stack of a list's pages of references that have room, the newest at its bottom. Called while nobody inserts.
-pub fn relink<S: PageStore>(
-    store: &S,
-    shape: &Shape,
-    list: ListId,
-    head: PageNumber,
-) -> Result<(), S::Error> {
+pub fn relink<S: PageStore>(store: &S, shape: &Shape, chain: Chain) -> Result<(), S::Error> {
+    let Chain { list, head } = chain;
     let (newest, open) = {
         let body = store.read(head)?;
         let group = Group::new(&body, head, list, shape)?;
         (group.references(), group.references_open())
     };
-    let (mut page, mut stack, mut steps) = (newest, NONE, Steps::default());
-    while page != NONE {
-        steps.step(store, page)?;
-        let (has_room, next_open, next) = {
-            let body = store.read(page)?;
-            let references = References::new(&body, page, list)?;
-            let has_room = references.count() < group::MOST_REFERENCES;
-            (has_room, references.next_open(), page::next(&body))
-        };
+    let (mut pages, mut stack) = (Walk::starting_at(newest), NONE);
+    while let Some((page, body)) = pages.next(store)? {
+        let references = References::new(&body, page, list)?;
+        let has_room = references.count() < group::MOST_REFERENCES;
+        let next_open = references.next_open();
+        drop(body);
         if has_room {
             if next_open != stack {
                 let mut change = store.change()?;
@@ -279,7 +262,6 @@ pub fn relink<S: PageStore>(
             }
             stack = page;
         }
-        page = next;
     }
     if open != stack {
         let mut change = store.change()?;

@@ -56,8 +56,7 @@ impl<'a, S: PageStore> Retiring<'a, S> {
     /// About so many rows of the list that was locked last, which do not count as read.
     pub fn some_of_last(&self, most: usize) -> Result<Vec<Member>, S::Error> {
         let Some(list) = self.lists.last().copied() else { return Ok(Vec::new()) };
-        let head = self.directory.entries[list as usize].head;
-        read_members(self.store, self.directory, (list, head), most, &|_| true)
+        read_members(self.store, self.directory, self.directory.chain(list), most, &|_| true)
     }
 
     fn read_from(&mut self, first: usize) -> Result<Vec<Member>, S::Error> {
@@ -65,8 +64,8 @@ impl<'a, S: PageStore> Retiring<'a, S> {
         let is_new = |tid| self.read.binary_search(&tid).is_err();
         let mut members = Vec::new();
         for list in &self.lists[first..] {
-            let head = directory.entries[*list as usize].head;
-            let mut found = read_members(store, directory, (*list, head), usize::MAX, &is_new)?;
+            let chain = directory.chain(*list);
+            let mut found = read_members(store, directory, chain, usize::MAX, &is_new)?;
             mrl_memory::reserve(&mut members, found.len())?;
             members.append(&mut found);
         }

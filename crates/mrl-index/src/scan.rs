@@ -29,9 +29,10 @@ use crate::ranking::Ranking;
 use crate::references::read_references;
 use crate::round::Round;
 use crate::rows::{self, Rows};
-use crate::store::{PageStore, Steps};
+use crate::store::PageStore;
 use crate::tail::Tail;
 use crate::tuning;
+use crate::walk::Chain;
 
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -413,15 +414,13 @@ pub fn every_tid<S: PageStore>(
     for list in vectors.chain([NULLS].into_iter().filter(|_| wanted != Wanted::NotNull)) {
         let entry = directory.entries.get(list as usize);
         let head = entry.ok_or(damaged(META_PAGE, "no such list"))?.head;
-        let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
+        let chain = Chain { list, head };
+        let newest = chain.newest_references(store, shape)?;
         let references = read_references(store, list, newest)?;
         mrl_memory::reserve(&mut tids, references.len())?;
         tids.extend(references.into_iter().map(|(_, tid)| tid));
-        let mut page = head;
-        let mut steps = Steps::default();
-        while page != NONE {
-            steps.step(store, page)?;
-            let body = store.read(page)?;
+        let mut groups = chain.groups();
+        while let Some((page, body)) = groups.next(store)? {
             let group = Group::new(&body, page, list, shape)?;
             for index in 0..group.blocks() {
                 let live = group.live(index);
@@ -441,7 +440,6 @@ pub fn every_tid<S: PageStore>(
                     mrl_memory::push(&mut tids, rows.tid(row))?;
                 }
             }
-            page = page::next(&body);
         }
     }
     tids.sort_unstable();

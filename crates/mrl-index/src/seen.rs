@@ -15,7 +15,8 @@ use crate::records::LANES;
 use crate::references::{ByRow, read_references};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
-use crate::store::{PageStore, Steps};
+use crate::store::PageStore;
+use crate::walk::Steps;
 
 /// The score of what is not there or is given up: less than any bar.
 pub(crate) const NOTHING: f32 = f32::NEG_INFINITY;

@@ -80,7 +80,7 @@ fn replace<S: PageStore>(
     }
     let mut known = RowVectors::new(store, directory, vectors);
     // So long a list most often is where its rows are alike, and to look at all of them would take much memory.
-    let slots = patience::slots_of(store, directory, list, old)?;
+    let slots = patience::slots_of(store, &directory.encoder.shape, directory.chain(list))?;
     if parts == 2 && slots > patience::most_slots(&directory.encoder.shape) {
         let mut some = Pool::default();
         some.add(store, &directory.encoder, retiring.some_of_last(SAMPLE)?, &mut known)?;
@@ -160,8 +160,7 @@ fn cut<S: PageStore>(
         if pool.is_large(dimensions) {
             break;
         }
-        let entry = directory.entries[neighbour as usize];
-        if patience::slots_of(store, directory, neighbour, entry)? > most {
+        if patience::slots_of(store, &encoder.shape, directory.chain(neighbour))? > most {
             continue;
         }
         retiring.lock(neighbour)?;
@@ -391,7 +390,7 @@ pub fn recycle<S: PageStore>(
     let mut recycled = 0;
     for (list, entry) in lists {
         let list = list as ListId;
-        let pages = pages_of(store, &directory.encoder.shape, list, entry.head)?;
+        let pages = pages_of(store, &directory.encoder.shape, directory.chain(list))?;
         // First the entry: after a crash the pages belong to nothing, and vacuum finds them.
         let mut change = store.change()?;
         let page = meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;

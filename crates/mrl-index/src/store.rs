@@ -9,7 +9,7 @@ use std::ops::Deref;
 
 use mrl_memory::OutOfMemory;
 
-use crate::page::{Body, Damage, ListId, NONE, PageNumber, damaged};
+use crate::page::{Body, Damage, ListId, PageNumber};
 
 /// What can go wrong where the storage itself can't fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,38 +106,6 @@ pub trait PageStore {
     fn check_interrupts(&self) -> Result<(), Self::Error>;
     /// Called in work that nobody waits for, where no page is locked and no list that others would wait for: it may sleep.
     fn rest(&self) {}
-}
-
-/// The steps along a chain of pages: damage may have made a circle of it. Who gathers what is on the pages has gathered
-/// little more than they have when that is found out (R. P. Brent, An improved Monte Carlo factorization algorithm,
-/// section 3: one page is remembered, another each time that twice as many steps have been taken).
-#[derive(Debug)]
-pub struct Steps {
-    taken: u64,
-    remembered: PageNumber,
-    /// At this step another is.
-    until: u64,
-}
-
-impl Default for Steps {
-    fn default() -> Self {
-        Self { taken: 0, remembered: NONE, until: 1 }
-    }
-}
-
-impl Steps {
-    /// To be called before each page is read; asks for interrupts too.
-    pub fn step<S: PageStore>(&mut self, store: &S, page: PageNumber) -> Result<(), S::Error> {
-        store.check_interrupts()?;
-        if page == self.remembered {
-            return Err(damaged(page, "a chain of pages has no end").into());
-        }
-        self.taken += 1;
-        if self.taken == self.until {
-            (self.remembered, self.until) = (page, 2 * self.until);
-        }
-        Ok(())
-    }
 }
 
 /// A change of some pages. Dropped without a commit it never was.

@@ -7,29 +7,30 @@
 
 use std::vec::IntoIter;
 
+use mrl_memory::OutOfMemory;
+
 use crate::directory::Directory;
-use crate::group::{self, Group, References, Tid};
-use crate::page::{self, ListId, NONE, PageNumber};
+use crate::group::{self, References, Tid};
+use crate::page::ListId;
 use crate::references::relink;
 use crate::shape::Shape;
-use crate::store::{Change, ListLock, PageStore, Steps};
+use crate::store::{Change, ListLock, PageStore};
 use crate::vacuum::Deleted;
+use crate::walk::{Chain, Walk};
 
 /// A walk through one of these lists.
 #[derive(Debug)]
 pub(crate) struct Tail {
     list: ListId,
-    /// The page that comes next; nothing where the walk has not begun.
-    next: Option<PageNumber>,
-    steps: Steps,
+    /// Nothing where it has not begun.
+    pages: Option<Walk>,
     /// What is left of a page.
     tids: IntoIter<Tid>,
 }
 
 impl Tail {
     pub fn of(list: ListId) -> Self {
-        let (steps, tids) = (Steps::default(), Vec::new().into_iter());
-        Self { list, next: None, steps, tids }
+        Self { list, pages: None, tids: Vec::new().into_iter() }
     }
 
     /// The next TID.
@@ -42,20 +43,16 @@ impl Tail {
             if let Some(tid) = self.tids.next() {
                 return Ok(Some(tid));
             }
-            let page = match self.next {
-                Some(page) => page,
+            let pages = match &mut self.pages {
+                Some(pages) => pages,
                 None => {
-                    let head = directory.entries[self.list as usize].head;
-                    newest(store, &directory.encoder.shape, self.list, head)?
+                    let chain = directory.chain(self.list);
+                    let newest = chain.newest_references(store, &directory.encoder.shape)?;
+                    self.pages.insert(Walk::starting_at(newest))
                 }
             };
-            if page == NONE {
-                self.next = Some(NONE);
-                return Ok(None);
-            }
-            self.steps.step(store, page)?;
-            let (tids, next) = read(store, self.list, page)?;
-            (self.tids, self.next) = (tids.into_iter(), Some(next));
+            let Some((page, body)) = pages.next(store)? else { return Ok(None) };
+            self.tids = tids_of(References::new(&body, page, self.list)?)?.into_iter();
         }
     }
 }
@@ -65,16 +62,16 @@ impl Tail {
 pub(crate) fn remove_dead<S: PageStore>(
     store: &S,
     shape: &Shape,
-    (list, head): (ListId, PageNumber),
+    chain: Chain,
     is_dead: &mut dyn FnMut(Tid) -> bool,
     deleted: &mut Deleted,
 ) -> Result<(), S::Error> {
+    let list = chain.list;
     let _lock = store.lock_list(list, ListLock::Replacing)?;
-    let (mut page, mut steps) = (newest(store, shape, list, head)?, Steps::default());
-    while page != NONE {
-        steps.step(store, page)?;
-        store.rest();
-        let (mut tids, next) = read(store, list, page)?;
+    let mut pages = Walk::starting_at(chain.newest_references(store, shape)?);
+    while let Some((page, body)) = pages.next(store)? {
+        let mut tids = tids_of(References::new(&body, page, list)?)?;
+        drop(body);
         let all = tids.len();
         tids.retain(|tid| is_dead(*tid));
         deleted.removed += tids.len() as u64;
@@ -90,30 +87,13 @@ pub(crate) fn remove_dead<S: PageStore>(
             group::set_all_references(change.body_mut(place), &kept);
             change.commit()?;
         }
-        page = next;
+        store.rest();
     }
     let _alone = store.lock_list(list, ListLock::Exclusive)?;
-    relink(store, shape, list, head)
+    relink(store, shape, chain)
 }
 
-/// The newest page of a list's references.
-fn newest<S: PageStore>(
-    store: &S,
-    shape: &Shape,
-    list: ListId,
-    head: PageNumber,
-) -> Result<PageNumber, S::Error> {
-    Ok(Group::new(&*store.read(head)?, head, list, shape)?.references())
-}
-
-/// A page's TIDs, and the page that comes next.
-fn read<S: PageStore>(
-    store: &S,
-    list: ListId,
-    page: PageNumber,
-) -> Result<(Vec<Tid>, PageNumber), S::Error> {
-    let body = store.read(page)?;
-    let references = References::new(&body, page, list)?;
-    let tids = mrl_memory::collect(references.iter().map(|(_, tid)| tid))?;
-    Ok((tids, page::next(&body)))
+/// The TIDs on a page of references.
+fn tids_of(references: References) -> Result<Vec<Tid>, OutOfMemory> {
+    mrl_memory::collect(references.iter().map(|(_, tid)| tid))
 }

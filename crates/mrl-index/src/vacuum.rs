@@ -16,8 +16,9 @@ use crate::references::{count_references, read_references, relink};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::split;
-use crate::store::{Change, ListLock, PageStore, Steps};
+use crate::store::{Change, ListLock, PageStore};
 use crate::tail;
+use crate::walk::{Chain, Steps};
 
 /// What was removed and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,15 +60,16 @@ pub fn bulk_delete<S: PageStore>(
         if list < FIRST_LIST {
             // Neither is ever replaced.
             let entry = Entry::read(&*store.read(page)?, page, list)?;
-            let tail = (list, entry.head);
-            tail::remove_dead(store, &meta.shape(), tail, is_dead, &mut deleted)?;
+            let chain = Chain { list, head: entry.head };
+            tail::remove_dead(store, &meta.shape(), chain, is_dead, &mut deleted)?;
             list += 1;
             continue;
         }
         let _locks = lock_alone(store, list)?;
         let entry = Entry::read(&*store.read(page)?, page, list)?;
         if entry.state == State::Live {
-            let pass = Pass { store, shape: &meta.shape(), list, head: entry.head };
+            let chain = Chain { list, head: entry.head };
+            let pass = Pass { store, shape: &meta.shape(), chain };
             pass.run(is_dead, &mut deleted)?;
         }
         list += 1;
@@ -85,8 +87,7 @@ fn lock_alone<S: PageStore>(store: &S, list: ListId) -> Result<[S::Lock<'_>; 2],
 struct Pass<'a, S: PageStore> {
     store: &'a S,
     shape: &'a Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
 }
 
 impl<S: PageStore> Pass<'_, S> {
@@ -95,9 +96,8 @@ impl<S: PageStore> Pass<'_, S> {
         is_dead: &mut dyn FnMut(Tid) -> bool,
         deleted: &mut Deleted,
     ) -> Result<(), S::Error> {
-        let newest = Group::new(&*self.store.read(self.head)?, self.head, self.list, self.shape)?
-            .references();
-        let references = read_references(self.store, self.list, newest)?;
+        let newest = self.chain.newest_references(self.store, self.shape)?;
+        let references = read_references(self.store, self.chain.list, newest)?;
         let mut living: BTreeMap<u16, Vec<Tid>> = BTreeMap::new();
         let mut gone = BTreeSet::new();
         for (row, tid) in references {
@@ -110,13 +110,13 @@ impl<S: PageStore> Pass<'_, S> {
                 deleted.kept += 1;
             }
         }
-        let (mut page, mut steps) = (self.head, Steps::default());
+        let (mut page, mut steps) = (self.chain.head, Steps::default());
         let mut open = Vec::new();
         while page != NONE {
             steps.step(self.store, page)?;
             self.clean_group(page, &mut living, &mut gone, is_dead, deleted)?;
             let body = self.store.read(page)?;
-            let group = Group::new(&body, page, self.list, self.shape)?;
+            let group = Group::new(&body, page, self.chain.list, self.shape)?;
             if group.live_rows() < self.shape.group_rows {
                 mrl_memory::push(&mut open, (page, group.next_open()))?;
             }
@@ -144,7 +144,7 @@ impl<S: PageStore> Pass<'_, S> {
         let mut fates: BTreeMap<usize, Vec<(usize, Fate)>> = BTreeMap::new();
         {
             let body = self.store.read(page)?;
-            let group = Group::new(&body, page, self.list, self.shape)?;
+            let group = Group::new(&body, page, self.chain.list, self.shape)?;
             let mut bytes = Vec::new();
             for slot in 0..group.blocks() * ROWS {
                 let live = group.live(slot / ROWS);
@@ -154,7 +154,14 @@ impl<S: PageStore> Pass<'_, S> {
                 if slot % ROWS == 0 {
                     let row_page = |i| group.row_page(i);
                     let (store, shape) = (self.store, self.shape);
-                    rows::read_block(store, shape, self.list, slot / ROWS, row_page, &mut bytes)?;
+                    rows::read_block(
+                        store,
+                        shape,
+                        self.chain.list,
+                        slot / ROWS,
+                        row_page,
+                        &mut bytes,
+                    )?;
                 }
                 if live >> (slot % ROWS) & 1 == 0 {
                     continue;
@@ -191,7 +198,7 @@ impl<S: PageStore> Pass<'_, S> {
             let mut change = self.store.change()?;
             let place = change.lock(page)?;
             let row_page =
-                Group::new(change.body(place), page, self.list, self.shape)?.row_page(index);
+                Group::new(change.body(place), page, self.chain.list, self.shape)?.row_page(index);
             let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
             let row_place = if promotes { Some(change.lock(row_page)?) } else { None };
             for (slot, fate) in fates {
@@ -219,7 +226,7 @@ impl<S: PageStore> Pass<'_, S> {
             steps.step(self.store, page)?;
             let mut change = self.store.change()?;
             let place = change.lock(page)?;
-            let references = References::new(change.body(place), page, self.list)?;
+            let references = References::new(change.body(place), page, self.chain.list)?;
             let kept = references.iter().filter(|reference| !gone.contains(reference));
             let kept = mrl_memory::collect(kept)?;
             let is_changed = kept.len() != references.count();
@@ -229,7 +236,7 @@ impl<S: PageStore> Pass<'_, S> {
                 change.commit()?;
             }
         }
-        relink(self.store, self.shape, self.list, self.head)
+        relink(self.store, self.shape, self.chain)
     }
 
     /// Makes a stack of the groups with free slots.
@@ -244,9 +251,10 @@ impl<S: PageStore> Pass<'_, S> {
             }
         }
         let first = open.first().map_or(NONE, |(page, _)| *page);
+        let Chain { list, head } = self.chain;
         let mut change = self.store.change()?;
-        let place = change.lock(self.head)?;
-        if Group::new(change.body(place), self.head, self.list, self.shape)?.open() != first {
+        let place = change.lock(head)?;
+        if Group::new(change.body(place), head, list, self.shape)?.open() != first {
             group::set_open(change.body_mut(place), first);
             change.commit()?;
         }
@@ -289,12 +297,13 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
             continue;
         }
         let list = list as ListId;
-        for page in chain::pages_of(store, shape, list, entry.head)? {
+        let chain = directory.chain(list);
+        for page in chain::pages_of(store, shape, chain)? {
             used.insert(page);
             mrl_memory::check()?;
         }
         if entry.state == State::Live {
-            let (rows, references, slots) = rows_of(store, shape, list, entry.head)?;
+            let (rows, references, slots) = rows_of(store, shape, chain)?;
             swept.rows += rows + references;
             if slots > SLOTS_WORTH_REWRITING && (rows as f64) < SPARSE * slots as f64 {
                 mrl_memory::push(&mut sparse, list)?;
@@ -315,12 +324,9 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
         }
         // An insert may have linked it since: ask again while nobody inserts.
         let _list_locks = lock_alone(store, list)?;
-        let entry = directory.entries.get(list as usize).filter(|entry| entry.state == State::Live);
-        let is_linked = match entry {
-            Some(entry) => chain::pages_of(store, shape, list, entry.head)?.contains(&page),
-            None => false,
-        };
-        if !is_linked {
+        let entry = directory.entries.get(list as usize);
+        let is_live = entry.is_some_and(|entry| entry.state == State::Live);
+        if !is_live || !chain::pages_of(store, shape, directory.chain(list))?.contains(&page) {
             chain::free(store, list, &[page])?;
             swept.free += 1;
         }
@@ -332,20 +338,15 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
 fn rows_of<S: PageStore>(
     store: &S,
     shape: &Shape,
-    list: ListId,
-    head: PageNumber,
+    chain: Chain,
 ) -> Result<(u64, u64, u64), S::Error> {
-    let newest = Group::new(&*store.read(head)?, head, list, shape)?.references();
-    let references = count_references(store, list, newest)?;
-    let (mut rows, mut slots) = (0, 0);
-    let (mut page, mut steps) = (head, Steps::default());
-    while page != NONE {
-        steps.step(store, page)?;
-        let body = store.read(page)?;
-        let group = Group::new(&body, page, list, shape)?;
+    let newest = chain.newest_references(store, shape)?;
+    let references = count_references(store, chain.list, newest)?;
+    let (mut rows, mut slots, mut groups) = (0, 0, chain.groups());
+    while let Some((page, body)) = groups.next(store)? {
+        let group = Group::new(&body, page, chain.list, shape)?;
         rows += group.live_rows() as u64;
         slots += (group.blocks() * ROWS) as u64;
-        page = page::next(&body);
     }
     Ok((rows, references, slots))
 }

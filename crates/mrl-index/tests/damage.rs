@@ -14,7 +14,8 @@ use mrl_index::memory::MemoryStore;
 use mrl_index::meta::{FIRST_LIST, META_PAGE, Meta, Metric, NULLS};
 use mrl_index::page::{self, Body, Damage, Kind, PageNumber, Problem};
 use mrl_index::shape::{GROUP_FRAMES, ROW_PAGE_START};
-use mrl_index::store::{PageStore, Steps};
+use mrl_index::store::PageStore;
+use mrl_index::walk::Steps;
 
 /// An index of 500 rows in two lists, with some NULLs, that is sound.
 struct Sound {

@@ -224,10 +224,8 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
         }
         let (mut own, mut all) = (0, 0);
         for list in directory.live_lists() {
-            let head = directory.entries[*list as usize].head;
-            for member in
-                read_members(&store, &directory, (*list, head), usize::MAX, &|_| true).unwrap()
-            {
+            let chain = directory.chain(*list);
+            for member in read_members(&store, &directory, chain, usize::MAX, &|_| true).unwrap() {
                 let frame = directory.frame(&store, member.frame).unwrap();
                 let expected = directory.encoder.row(&rows[&member.tids[0]], &frame);
                 assert_eq!(member.row, expected, "a code of another vector");
@@ -338,10 +336,9 @@ fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
         pair.store.hold(&[]);
         let updated = pair.insert(Some(vector.clone()), true);
         let has = |list, tid| {
-            let head = pair.directory.entries[list as usize].head;
+            let chain = pair.directory.chain(list);
             let members =
-                read_members(&pair.store, &pair.directory, (list, head), usize::MAX, &|_| true)
-                    .unwrap();
+                read_members(&pair.store, &pair.directory, chain, usize::MAX, &|_| true).unwrap();
             members.into_iter().any(|member| member.tids.contains(&tid))
         };
         assert!(has(expected, tid), "with {held:?} held");
