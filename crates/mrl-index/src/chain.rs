@@ -47,7 +47,7 @@ pub fn read_members<S: PageStore>(
             if live == 0 {
                 continue;
             }
-            rows::read_block(store, shape, list, index, |page| group.row_page(page), &mut bytes)?;
+            rows::read_block(store, group, index, &mut bytes)?;
             let stored = Rows::new(&bytes, shape);
             while live != 0 {
                 let in_block = live.trailing_zeros() as usize;

@@ -14,7 +14,7 @@ use crate::references::count_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::PageStore;
-use crate::walk::Steps;
+use crate::walk::{Chain, Walk};
 
 /// What an index consists of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +68,23 @@ struct Check<'a, S: PageStore> {
     problems: Vec<String>,
 }
 
+/// A list that is checked.
+#[derive(Clone, Copy)]
+struct Checked<'s> {
+    list: ListId,
+    shape: &'s Shape,
+    is_live: bool,
+}
+
+/// What a list's groups say about its references.
+struct Referred {
+    /// The newest page of them, and the first with room.
+    newest: PageNumber,
+    open: PageNumber,
+    /// The TIDs of the rows that references can belong to, by the rows' numbers.
+    rows: BTreeMap<u16, Tid>,
+}
+
 impl<S: PageStore> Check<'_, S> {
     fn problem(&mut self, problem: String) -> Result<(), OutOfMemory> {
         mrl_memory::push(&mut self.problems, problem)?;
@@ -115,66 +132,86 @@ impl<S: PageStore> Check<'_, S> {
         if entry.state == State::Gone {
             return Ok(());
         }
-        let is_live = entry.state == State::Live;
         let shape = self.directory.encoder.shape.clone();
-        let mut groups: BTreeMap<usize, PageNumber> = BTreeMap::new();
-        let (mut open, mut references_open, mut references) = (NONE, NONE, NONE);
-        let mut next_opens: BTreeMap<PageNumber, PageNumber> = BTreeMap::new();
-        let mut newest_ordinals = Vec::new();
-        let (mut page, mut steps) = (entry.head, Steps::default());
-        let mut numbered: BTreeMap<u16, Tid> = BTreeMap::new();
-        while page != NONE {
-            steps.step(self.store, page)?;
+        let checked = Checked { list, shape: &shape, is_live: entry.state == State::Live };
+        let referred = self.groups(checked, entry.head, visit)?;
+        self.references(checked, &referred, visit)
+    }
+
+    /// The groups of a list, with their rows.
+    fn groups(
+        &mut self,
+        checked: Checked,
+        head: PageNumber,
+        visit: Visit,
+    ) -> Result<Referred, S::Error> {
+        let (store, list) = (self.store, checked.list);
+        let (mut ordinals, mut newest_ordinals) = (BTreeSet::new(), Vec::new());
+        let (mut open, mut next_opens) = (NONE, BTreeMap::new());
+        let mut referred = Referred { newest: NONE, open: NONE, rows: BTreeMap::new() };
+        let mut groups = Chain { list, head }.groups();
+        while let Some((page, body)) = groups.next(store)? {
             self.page(page)?;
-            let body = self.store.read(page)?;
-            let group = Group::new(&body, page, list, &shape)?;
-            if page == entry.head {
-                (open, references, references_open) =
-                    (group.open(), group.references(), group.references_open());
+            let group = Group::new(&body, page, list, checked.shape)?;
+            if page == head {
+                open = group.open();
+                (referred.newest, referred.open) = (group.references(), group.references_open());
             }
             mrl_memory::push(&mut newest_ordinals, group.ordinal())?;
             next_opens.insert(page, group.next_open());
-            if groups.insert(group.ordinal(), page).is_some() {
+            if !ordinals.insert(group.ordinal()) {
                 self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
             }
             // A scan counts them up to the first that is none.
             if group.frames().windows(2).any(|pair| pair[0] == 0 && pair[1] != 0) {
                 self.problem(format!("block {page} has a gap among its frames"))?;
             }
-            for other in group.other_pages().collect::<Vec<_>>() {
+            for other in group.other_pages() {
                 self.page(other)?;
             }
-            let (mut bytes, mut room) = (Vec::new(), Vec::new());
-            for slot in 0..group.blocks() * ROWS {
-                let (index, in_block) = (slot / ROWS, slot % ROWS);
-                let live = group.live(index);
-                let bit = |word: u32| word >> in_block & 1 == 1;
-                if live == 0 {
-                    continue;
-                }
-                if in_block == 0 {
-                    let row_page = |i| group.row_page(i);
-                    rows::read_block(self.store, &shape, list, index, row_page, &mut bytes)?;
-                    let lane = index % shape.summary_lanes;
-                    let summaries = group.summaries(index / shape.summary_lanes, &mut room);
-                    let spread = wide(summaries.spreads()[lane]);
-                    if !spread.is_finite() || !are_finite(summaries.records, lane, &shape) {
-                        self.problem(format!("block {page}, row {slot}: the mean is no number"))?;
-                    }
-                }
-                if !bit(live) {
-                    continue;
-                }
-                let rows = Rows::new(&bytes, &shape);
-                if !are_finite(rows.records, in_block, &shape) {
+            self.rows(checked, page, group, &mut referred.rows, visit)?;
+        }
+        if newest_ordinals.iter().take(2).max() != ordinals.last() {
+            self.problem(format!("list {list}: its newest group is not next to its head"))?;
+        }
+        self.stack(list, "groups", open, &next_opens)?;
+        Ok(referred)
+    }
+
+    /// The rows of a group's blocks, and the blocks' summaries.
+    fn rows(
+        &mut self,
+        Checked { list, shape, is_live }: Checked,
+        page: PageNumber,
+        group: Group,
+        numbered: &mut BTreeMap<u16, Tid>,
+        visit: Visit,
+    ) -> Result<(), S::Error> {
+        let (mut bytes, mut room) = (Vec::new(), Vec::new());
+        for index in 0..group.blocks() {
+            let live = group.live(index);
+            if live == 0 {
+                continue;
+            }
+            rows::read_block(self.store, group, index, &mut bytes)?;
+            let (first, lane) = (index * ROWS, index % shape.summary_lanes);
+            let summaries = group.summaries(index / shape.summary_lanes, &mut room);
+            let spread = wide(summaries.spreads()[lane]);
+            if !spread.is_finite() || !are_finite(summaries.records, lane, shape) {
+                self.problem(format!("block {page}, row {first}: the mean is no number"))?;
+            }
+            let stored = Rows::new(&bytes, shape);
+            for row in (0..ROWS).filter(|row| live >> row & 1 == 1) {
+                let slot = first + row;
+                if !are_finite(stored.records, row, shape) {
                     self.problem(format!("block {page}, row {slot}: a factor is no number"))?;
                 }
-                let place = usize::from(rows.frames()[in_block]);
+                let place = usize::from(stored.frames()[row]);
                 let frame = group.frames().get(place).copied().unwrap_or(0);
                 if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
                     self.problem(format!("block {page}, row {slot}: its frame is list {frame}"))?;
                 }
-                let tid = rows.tid(in_block);
+                let tid = stored.tid(row);
                 if shape.keeps_copies() {
                     let copies = group.copy_page_of(slot);
                     page::check(&*self.store.read(copies)?, copies, Kind::Copies, list)?;
@@ -186,36 +223,36 @@ impl<S: PageStore> Check<'_, S> {
                     numbered.insert(number, tid);
                 }
             }
-            page = page::next(&body);
         }
-        let greatest = groups.keys().next_back().copied();
-        if newest_ordinals.iter().take(2).max().copied() != greatest {
-            self.problem(format!("list {list}: its newest group is not next to its head"))?;
-        }
-        self.stack(list, "groups", open, &next_opens)?;
-        let mut next_opens = BTreeMap::new();
-        let mut page = references;
-        while page != NONE {
-            steps.step(self.store, page)?;
+        Ok(())
+    }
+
+    /// The references of a list.
+    fn references(
+        &mut self,
+        Checked { list, is_live, .. }: Checked,
+        referred: &Referred,
+        visit: Visit,
+    ) -> Result<(), S::Error> {
+        let (store, mut next_opens) = (self.store, BTreeMap::new());
+        let mut pages = Walk::starting_at(referred.newest);
+        while let Some((page, body)) = pages.next(store)? {
             self.page(page)?;
-            let body = self.store.read(page)?;
-            let stored = References::new(&body, page, list)?;
-            next_opens.insert(page, stored.next_open());
-            let own: Vec<_> = stored.iter().collect();
-            page = page::next(&body);
+            let references = References::new(&body, page, list)?;
+            next_opens.insert(page, references.next_open());
+            let own: Vec<_> = references.iter().collect();
             drop(body);
             for (row, tid) in own {
                 // What a crash amid a vacuum leaves, and scans pass over: a reference that has already
                 // taken its row's place, or one to a row that is gone. The next vacuum removes them.
                 let is_left_over =
-                    list >= FIRST_LIST && numbered.get(&row).is_none_or(|own| *own == tid);
+                    list >= FIRST_LIST && referred.rows.get(&row).is_none_or(|own| *own == tid);
                 if is_live && !is_left_over {
                     self.tid(tid, list, visit)?;
                 }
             }
         }
-        self.stack(list, "references", references_open, &next_opens)?;
-        Ok(())
+        Ok(self.stack(list, "references", referred.open, &next_opens)?)
     }
 
     /// That a stack of pages ends and has pages of its chain only.

@@ -99,7 +99,7 @@ impl Sought<'_> {
         let body = store.read(group_page)?;
         let group = Group::new(&body, group_page, list, &encoder.shape)?;
         let live = group.live(index);
-        rows::read_block(store, &encoder.shape, list, index, |page| group.row_page(page), bytes)?;
+        rows::read_block(store, group, index, bytes)?;
         let stored = Rows::new(bytes, &encoder.shape);
         for (place, frame) in group.frames().into_iter().enumerate() {
             let mut equal = live & mask(stored.frames(), place as u8);

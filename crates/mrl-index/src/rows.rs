@@ -1,8 +1,8 @@
 //! Blocks of 32 rows on row pages (drawn in [`crate::shape`]): read whole, written row by row or whole.
 
 use crate::block::ROWS;
-use crate::group::Tid;
-use crate::page::{self, Body, Kind, ListId, PageNumber, TAG_BYTES, get_u16, get_u32, put};
+use crate::group::{Group, Tid};
+use crate::page::{self, Body, Kind, TAG_BYTES, get_u16, get_u32, put};
 use crate::records::{LANES, Records};
 use crate::shape::{ROW_PAGE_BYTES, ROW_PAGE_START, Shape, TID_BYTES};
 use crate::store::PageStore;
@@ -94,20 +94,18 @@ pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
     (page, offset + TID_BYTES * (slot % ROWS))
 }
 
-/// Copies a block out of its pages; `page_of` tells where the group's row pages are.
+/// Copies a block of a group out of its pages.
 pub fn read_block<S: PageStore>(
     store: &S,
-    shape: &Shape,
-    list: ListId,
-    block: usize,
-    page_of: impl Fn(usize) -> PageNumber,
+    group: Group,
+    index: usize,
     bytes: &mut Vec<u8>,
 ) -> Result<(), S::Error> {
     bytes.clear();
-    for segment in segments(shape, block) {
-        let page = page_of(segment.page);
+    for segment in segments(group.shape, index) {
+        let page = group.row_page(segment.page);
         let body = store.read(page)?;
-        page::check(&body, page, Kind::Rows, list)?;
+        page::check(&body, page, Kind::Rows, page::list(group.body))?;
         mrl_memory::extend(bytes, &body[segment.offset..][..segment.bytes])?;
     }
     Ok(())

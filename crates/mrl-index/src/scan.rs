@@ -427,14 +427,7 @@ pub fn every_tid<S: PageStore>(
                 if live == 0 {
                     continue;
                 }
-                rows::read_block(
-                    store,
-                    shape,
-                    list,
-                    index,
-                    |page| group.row_page(page),
-                    &mut bytes,
-                )?;
+                rows::read_block(store, group, index, &mut bytes)?;
                 let rows = Rows::new(&bytes, shape);
                 for row in (0..ROWS).filter(|row| live >> row & 1 == 1) {
                     mrl_memory::push(&mut tids, rows.tid(row))?;

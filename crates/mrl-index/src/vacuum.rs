@@ -90,6 +90,25 @@ struct Pass<'a, S: PageStore> {
     chain: Chain,
 }
 
+/// A list's references, told apart.
+struct Sorted {
+    /// Of each row, by its number: the TIDs that may take its own one's place.
+    living: BTreeMap<u16, Vec<Tid>>,
+    /// Those that are dead, or have become their rows' own TIDs.
+    gone: BTreeSet<(u16, Tid)>,
+}
+
+/// What happens to a row whose TID is dead.
+#[derive(Clone, Copy)]
+enum Fate {
+    Remove,
+    /// A reference's TID takes the place of its own.
+    Promote(Tid),
+}
+
+/// Of each row page of a group, by its number there: the slots of dead rows, and what happens to them.
+type Fates = BTreeMap<usize, Vec<(usize, Fate)>>;
+
 impl<S: PageStore> Pass<'_, S> {
     fn run(
         &self,
@@ -97,77 +116,61 @@ impl<S: PageStore> Pass<'_, S> {
         deleted: &mut Deleted,
     ) -> Result<(), S::Error> {
         let newest = self.chain.newest_references(self.store, self.shape)?;
-        let references = read_references(self.store, self.chain.list, newest)?;
-        let mut living: BTreeMap<u16, Vec<Tid>> = BTreeMap::new();
-        let mut gone = BTreeSet::new();
-        for (row, tid) in references {
-            self.store.check_interrupts()?;
-            if is_dead(tid) {
-                gone.insert((row, tid));
-                deleted.removed += 1;
-            } else {
-                mrl_memory::push(living.entry(row).or_default(), tid)?;
-                deleted.kept += 1;
-            }
-        }
-        let (mut page, mut steps) = (self.chain.head, Steps::default());
-        let mut open = Vec::new();
-        while page != NONE {
-            steps.step(self.store, page)?;
-            self.clean_group(page, &mut living, &mut gone, is_dead, deleted)?;
+        let mut references = self.sort_references(newest, is_dead, deleted)?;
+        let (mut groups, mut open) = (self.chain.groups(), Vec::new());
+        while let Some((page, body)) = groups.next(self.store)? {
+            let group = Group::new(&body, page, self.chain.list, self.shape)?;
+            let fates = self.fates(group, &mut references, is_dead, deleted)?;
+            drop(body);
+            self.clean_group(page, fates)?;
             let body = self.store.read(page)?;
             let group = Group::new(&body, page, self.chain.list, self.shape)?;
             if group.live_rows() < self.shape.group_rows {
                 mrl_memory::push(&mut open, (page, group.next_open()))?;
             }
-            page = page::next(&body);
         }
         self.relink_open(&open)?;
-        self.clean_references(newest, &gone)
+        self.clean_references(newest, &references.gone)
     }
 
-    /// Takes dead rows out of a group, or puts a living reference into their place.
-    fn clean_group(
+    fn sort_references(
         &self,
-        page: PageNumber,
-        living: &mut BTreeMap<u16, Vec<Tid>>,
-        gone: &mut BTreeSet<(u16, Tid)>,
+        newest: PageNumber,
         is_dead: &mut dyn FnMut(Tid) -> bool,
         deleted: &mut Deleted,
-    ) -> Result<(), S::Error> {
-        /// What happens to a row.
-        #[derive(Clone, Copy)]
-        enum Fate {
-            Remove,
-            Promote(Tid),
+    ) -> Result<Sorted, S::Error> {
+        let mut sorted = Sorted { living: BTreeMap::new(), gone: BTreeSet::new() };
+        for (row, tid) in read_references(self.store, self.chain.list, newest)? {
+            self.store.check_interrupts()?;
+            if is_dead(tid) {
+                sorted.gone.insert((row, tid));
+                deleted.removed += 1;
+            } else {
+                mrl_memory::push(sorted.living.entry(row).or_default(), tid)?;
+                deleted.kept += 1;
+            }
         }
-        let mut fates: BTreeMap<usize, Vec<(usize, Fate)>> = BTreeMap::new();
-        {
-            let body = self.store.read(page)?;
-            let group = Group::new(&body, page, self.chain.list, self.shape)?;
-            let mut bytes = Vec::new();
-            for slot in 0..group.blocks() * ROWS {
-                let live = group.live(slot / ROWS);
-                if live == 0 {
-                    continue;
-                }
-                if slot % ROWS == 0 {
-                    let row_page = |i| group.row_page(i);
-                    let (store, shape) = (self.store, self.shape);
-                    rows::read_block(
-                        store,
-                        shape,
-                        self.chain.list,
-                        slot / ROWS,
-                        row_page,
-                        &mut bytes,
-                    )?;
-                }
-                if live >> (slot % ROWS) & 1 == 0 {
-                    continue;
-                }
-                let (index, _) = rows::tid_place(slot, self.shape);
-                let tid = Rows::new(&bytes, self.shape).tid(slot % ROWS);
+        Ok(sorted)
+    }
+
+    /// What is to happen to the dead rows of a group: a living reference takes a row's place, or it goes.
+    fn fates(
+        &self,
+        group: Group,
+        Sorted { living, gone }: &mut Sorted,
+        is_dead: &mut dyn FnMut(Tid) -> bool,
+        deleted: &mut Deleted,
+    ) -> Result<Fates, S::Error> {
+        let (mut fates, mut bytes) = (Fates::new(), Vec::new());
+        for index in 0..group.blocks() {
+            let live = group.live(index);
+            if live == 0 {
+                continue;
+            }
+            rows::read_block(self.store, group, index, &mut bytes)?;
+            let stored = Rows::new(&bytes, self.shape);
+            for row in (0..ROWS).filter(|row| live >> row & 1 == 1) {
+                let (slot, tid) = (index * ROWS + row, stored.tid(row));
                 let number = group.reference_number(slot);
                 let mut own = number.and_then(|number| living.get_mut(&number));
                 // A crash came between a promotion and the end of the reference.
@@ -190,15 +193,21 @@ impl<S: PageStore> Pass<'_, S> {
                     }
                     _ => Fate::Remove,
                 };
-                fates.entry(index).or_default().push((slot, fate));
+                let (row_page, _) = rows::tid_place(slot, self.shape);
+                fates.entry(row_page).or_default().push((slot, fate));
             }
         }
+        Ok(fates)
+    }
+
+    /// Takes dead rows out of a group, or puts a living reference into their place.
+    fn clean_group(&self, page: PageNumber, fates: Fates) -> Result<(), S::Error> {
+        let list = self.chain.list;
         for (index, fates) in fates {
             self.store.check_interrupts()?;
             let mut change = self.store.change()?;
             let place = change.lock(page)?;
-            let row_page =
-                Group::new(change.body(place), page, self.chain.list, self.shape)?.row_page(index);
+            let row_page = Group::new(change.body(place), page, list, self.shape)?.row_page(index);
             let promotes = fates.iter().any(|(_, fate)| matches!(fate, Fate::Promote(..)));
             let row_place = if promotes { Some(change.lock(row_page)?) } else { None };
             for (slot, fate) in fates {
