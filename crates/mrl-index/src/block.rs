@@ -13,6 +13,7 @@ use mrl_kernels::{CodeLayer, CodeUnit, MOST_COUNTED, TablePair};
 
 use crate::codes::LEVELS;
 use crate::layers::LEADING;
+use crate::records::LayerPlaces;
 
 /// Rows of a block.
 pub const ROWS: usize = 32;
@@ -101,14 +102,13 @@ impl Tables {
         }
     }
 
-    /// The layer of codes that begins at a place among a block's bytes, and has its rows' scales at another;
-    /// `squared_error` is the squared deviation of the error of a row whose scale is 1.
+    /// The layer of codes that lies at these places among a block's bytes; `squared_error` is the squared deviation of the error of a row whose scale is 1.
     ///
     /// Each table's term of a product is rounded to a byte's unit, so a product is off by
     /// [`Tables::rounding`] at most.
-    pub fn layer(&self, (codes_at, scales_at): (usize, usize), squared_error: f32) -> CodeLayer {
+    pub fn layer(&self, places: LayerPlaces, squared_error: f32) -> CodeLayer {
         let unit = CodeUnit { offset: self.offset, step: self.step, squared_error };
-        CodeLayer::new(codes_at, scales_at, &self.bytes, unit)
+        CodeLayer::new(places.codes, places.scales, &self.bytes, unit)
     }
 
     /// The most by which the bytes' rounding can move a product.
@@ -127,10 +127,10 @@ mod tests {
     fn scan(tables: &Tables, codes: &[Vec<u8>]) -> [f32; ROWS] {
         let bytes = (0..codes[0].len()).flat_map(|j| codes.iter().map(move |code| code[j]));
         let mut bytes: Vec<u8> = bytes.collect();
-        let scales_at = bytes.len();
+        let places = LayerPlaces { codes: 0, scales: bytes.len() };
         bytes.extend([[0x80, 0x3f]; ROWS].as_flattened());
         let (mut scores, mut squared_errors) = ([0.0; ROWS], [0.0; ROWS]);
-        let layers = [tables.layer((0, scales_at), 0.0)];
+        let layers = [tables.layer(places, 0.0)];
         mrl_kernels::score_codes(&bytes, &layers, &mut scores, &mut squared_errors);
         scores
     }

@@ -187,7 +187,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let (block, count) = (group.blocks, rows.len());
         let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
         for (in_block, (tid, row)) in rows.enumerate() {
-            rows::store_row(&mut bytes, in_block, (*tid, 0), &row.record, shape);
+            rows::store_row(&mut bytes, in_block, *tid, 0, &row.record, shape);
             if let Some(copy) = &row.copy {
                 group.put_copy(store, list, block * ROWS + in_block, copy, shape)?;
             }

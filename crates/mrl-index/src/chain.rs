@@ -215,8 +215,8 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
             let slot = index * ROWS + in_block;
             let Some((first, others)) = member.tids.split_first() else { continue };
             let place = self.frames.iter().position(|frame| *frame == member.frame);
-            let head = (*first, place.unwrap_or(0) as u8);
-            rows::store_row(bytes, in_block, head, &member.row.record, shape);
+            let frame_place = place.unwrap_or(0) as u8;
+            rows::store_row(bytes, in_block, *first, frame_place, &member.row.record, shape);
             let number = u16::try_from((self.groups - 1) * shape.group_rows + slot);
             for other in others {
                 match number {

@@ -271,7 +271,7 @@ impl Directory {
         for (i, coarse) in self.coarse.chunks_exact(width).enumerate() {
             whole[..width].copy_from_slice(coarse);
             let record = self.encoder.row(&whole, &zeros).record;
-            form.store(&mut codes[i / LANES * bytes..][..bytes], (i % LANES, LANES), &record);
+            form.store(&mut codes[i / LANES * bytes..][..bytes], i % LANES, LANES, &record);
         }
         mrl_memory::check()?;
         Ok(codes)

@@ -248,7 +248,7 @@ fn summary_field(index: usize, at: usize, width: usize, shape: &Shape) -> usize 
 pub fn set_mean(body: &mut Body, index: usize, mean: &Mean, shape: &Shape) {
     put(body, summary_field(index, SPREAD, 2, shape), &narrow(mean.spread));
     let (lanes, start) = (shape.summary_lanes, summaries_start(index / shape.summary_lanes, shape));
-    shape.summary.store(&mut body[start..], (index % lanes, lanes), &mean.record);
+    shape.summary.store(&mut body[start..], index % lanes, lanes, &mean.record);
 }
 
 pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {

@@ -305,7 +305,7 @@ fn put_row<S: PageStore>(
         bytes[segment.at..][..segment.bytes].copy_from_slice(from);
     }
     let frame_place = Group { shape, body: change.body(place) }.frame_place(list).unwrap_or(0);
-    rows::store_row(&mut bytes, slot % ROWS, (tid, frame_place), &row.record, shape);
+    rows::store_row(&mut bytes, slot % ROWS, tid, frame_place, &row.record, shape);
     write_block(change, &row_places, index, &bytes, shape);
     let body = change.body_mut(place);
     group::set_frame(body, frame_place, list);

@@ -96,7 +96,7 @@ impl Plan {
             Epsilon::Deviations(deviations) => tuning::caution(deviations),
             Epsilon::Auto | Epsilon::Exact => 1.0,
         };
-        Choice::by_what_is_found(rows, self.funnel, (thoroughness, caution))
+        Choice::by_what_is_found(rows, self.funnel, thoroughness, caution)
     }
 
     /// Whether nothing that is left out can be nearer: so many lists have been probed, and of so many rows seen so many

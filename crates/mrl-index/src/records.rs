@@ -26,6 +26,13 @@ use crate::page::put;
 /// How many lie side by side.
 pub const LANES: usize = 32;
 
+/// Where the codes of a layer begin, and where their scales do.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerPlaces {
+    pub codes: usize,
+    pub scales: usize,
+}
+
 /// Where the fields of a head and a record lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Form {
@@ -74,9 +81,10 @@ impl Form {
         end - start
     }
 
-    /// Where the codes of a layer begin among the bytes of all lanes, and where their scales do.
-    pub fn places(&self, layer: usize) -> (usize, usize) {
-        (LANES * self.codes[layer].0, LANES * self.codes[layer].1)
+    /// Where a layer lies among the bytes of all lanes.
+    pub fn places(&self, layer: usize) -> LayerPlaces {
+        let (codes, scales) = self.codes[layer];
+        LayerPlaces { codes: LANES * codes, scales: LANES * scales }
     }
 
     #[inline]
@@ -146,7 +154,7 @@ impl Form {
     }
 
     /// Writes a record into one of `lanes` lanes.
-    pub fn store(&self, bytes: &mut [u8], (lane, lanes): (usize, usize), record: &[u8]) {
+    pub fn store(&self, bytes: &mut [u8], lane: usize, lanes: usize, record: &[u8]) {
         for (at, width) in self.fields() {
             let from = &record[at - self.head_bytes..][..width];
             put(bytes, lanes * at + width * lane, from);
@@ -259,7 +267,7 @@ mod tests {
             let seeds = &seeds[..seeds.len().min(lanes)];
             let mut narrow_bytes = vec![0; lanes * form.bytes];
             for (lane, seed) in seeds.iter().enumerate() {
-                form.store(&mut narrow_bytes, (lane, lanes), &record(*seed));
+                form.store(&mut narrow_bytes, lane, lanes, &record(*seed));
                 put(&mut narrow_bytes, 4 * lane, &(lane as u32).to_le_bytes());
                 narrow_bytes[4 * lanes + lane] = lane as u8;
             }
@@ -284,7 +292,7 @@ mod tests {
             let shares = (1..codes.len()).map(|border| share ^ border as u8);
             let record = form.record(scaled, 0.5, shares);
             let mut bytes = vec![0; LANES * form.bytes];
-            form.store(&mut bytes, (3, LANES), &record);
+            form.store(&mut bytes, 3, LANES, &record);
             let records = Records::new(&bytes, &form);
             for (layer, code) in codes.iter().enumerate() {
                 prop_assert_eq!(form.code_of(&record, layer), (&code[..], layer as f32));

@@ -36,11 +36,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// Some of the best ones, and of the others those that come near to what is found there: were all queries alike, about
     /// so many `rows` are scored.
-    pub fn by_what_is_found(
-        rows: usize,
-        funnel: Funnel,
-        (thoroughness, caution): (f64, f64),
-    ) -> Self {
+    pub fn by_what_is_found(rows: usize, funnel: Funnel, thoroughness: f64, caution: f64) -> Self {
         let rows = rows as f64;
         Self {
             first: (rows * funnel.first) as usize,
@@ -113,7 +109,7 @@ impl Round {
     ) -> Result<(u64, Option<Further>), S::Error> {
         let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
         let [furthest, first] = order::bars(self.seen.scores.as_flattened(), blocks);
-        self.seen.choose(search.shape(), (first, None), &mut self.next)?;
+        self.seen.choose(search.shape(), first, None, &mut self.next)?;
         let scored = self.score(search, NO_BAR)?;
         if choice.most <= choice.first || first == NO_BAR {
             return Ok((scored, None));
@@ -142,8 +138,8 @@ impl Round {
         search: &Search<S>,
         further: Further,
     ) -> Result<u64, S::Error> {
-        let scores = (further.least, Some(further.below));
-        self.seen.choose(search.shape(), scores, &mut self.next)?;
+        let Further { least, below, .. } = further;
+        self.seen.choose(search.shape(), least, Some(below), &mut self.next)?;
         self.score(search, further.least_row)
     }
 
@@ -185,7 +181,8 @@ impl Round {
     pub fn finish(
         &mut self,
         shape: &Shape,
-        (known, probed): (&Known, &mut [Probed]),
+        known: &Known,
+        probed: &mut [Probed],
         most: usize,
         epsilon: f32,
     ) -> Result<Vec<Waiting>, OutOfMemory> {
@@ -253,7 +250,7 @@ mod tests {
         let seen = Seen::of(scores);
         let chosen = |least, below| {
             let (shape, mut next) = (Shape::new(64, false), Vec::new());
-            seen.choose(&shape, (least, below), &mut next).unwrap();
+            seen.choose(&shape, least, below, &mut next).unwrap();
             next.into_iter().map(|next| next.place).collect::<Vec<_>>()
         };
         assert_eq!(chosen(NO_BAR, None), [0, 1, 2]);

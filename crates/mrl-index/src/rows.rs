@@ -79,13 +79,14 @@ impl<'a> Rows<'a> {
 pub fn store_row(
     bytes: &mut [u8],
     row: usize,
-    (tid, frame): (Tid, u8),
+    tid: Tid,
+    frame_place: u8,
     record: &[u8],
     shape: &Shape,
 ) {
     put_tid(bytes, TID_BYTES * row, tid);
-    bytes[TID_BYTES * ROWS + row] = frame;
-    shape.row.store(bytes, (row, ROWS), record);
+    bytes[TID_BYTES * ROWS + row] = frame_place;
+    shape.row.store(bytes, row, ROWS, record);
 }
 
 /// Where a row's TID is: the row page's number in its group, and the offset in its body.
@@ -148,7 +149,7 @@ mod tests {
                 (0..shape.row.record_bytes()).map(|_| random.next() as u8).collect()
             };
             for (row, (tid, seed)) in rows.iter().enumerate() {
-                store_row(&mut bytes, row, (*tid, row as u8), &record(*seed), &shape);
+                store_row(&mut bytes, row, *tid, row as u8, &record(*seed), &shape);
             }
             let stored = Rows::new(&bytes, &shape);
             for (row, (tid, seed)) in rows.iter().enumerate() {

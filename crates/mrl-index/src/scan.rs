@@ -331,9 +331,9 @@ impl Scan {
         let scored = scored as usize;
         let is_complete = plan.is_complete(probed, seen, scored);
         self.quota = self.returned + plan.returned(scored, is_complete);
-        let lists = (&self.known, &mut self.probed[..]);
         let most = plan.finished(scored, is_complete);
-        let waiting = round.finish(search.shape(), lists, most, plan.epsilon())?;
+        let (shape, epsilon) = (search.shape(), plan.epsilon());
+        let waiting = round.finish(shape, &self.known, &mut self.probed, most, epsilon)?;
         self.counters.codes_finished += waiting.len() as u64;
         let has_more = self.probed.iter().any(Probed::has_more);
         self.more = probed < directory.live_lists().len() || has_more;
@@ -370,9 +370,9 @@ impl Scan {
                 mrl_memory::push(&mut self.probed, Probed::new(list))?;
             }
             let following = places.get(i + 1).and_then(|place| self.ranking.get(*place));
-            let list = (place, &mut self.probed[place]);
+            let (known, probed) = (&mut self.known, &mut self.probed[place]);
             let summarised = plan.needs_summaries();
-            round.seen.look_into(search, &mut self.known, list, summarised, following)?;
+            round.seen.look_into(search, known, place, probed, summarised, following)?;
         }
         Ok(())
     }

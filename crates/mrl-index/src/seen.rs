@@ -171,7 +171,8 @@ impl Seen {
         &mut self,
         search: &Search<S>,
         known: &mut Known,
-        (place, probed): (usize, &mut Probed),
+        place: usize,
+        probed: &mut Probed,
         summarised: bool,
         following: Option<ListId>,
     ) -> Result<(), S::Error> {
@@ -259,7 +260,8 @@ impl Seen {
     pub fn choose(
         &self,
         shape: &Shape,
-        (least, below): (f32, Option<f32>),
+        least: f32,
+        below: Option<f32>,
         next: &mut Vec<Next>,
     ) -> Result<(), OutOfMemory> {
         next.clear();

@@ -70,12 +70,7 @@ fn replace<S: PageStore>(
     let mut retiring = Retiring::new(store, directory);
     retiring.lock(list)?;
     let Some(old) = directory.entries.get(list as usize).copied() else { return Ok(false) };
-    if old.state != State::Live || list < FIRST_LIST {
-        return Ok(false);
-    }
-    if directory.meta.lists_left() < 2 * (1 + NEIGHBOURS)
-        || (parts == 2 && directory.live_lists().len() + 1 + NEIGHBOURS > MOST_LISTS)
-    {
+    if old.state != State::Live || list < FIRST_LIST || !has_room_for_lists(directory, parts) {
         return Ok(false);
     }
     let mut known = RowVectors::new(store, directory, vectors);
@@ -106,8 +101,7 @@ fn replace<S: PageStore>(
     let Some(mut meta) = with_room(store, &directory.meta, cut.parts.len())? else {
         return Ok(false);
     };
-    let mut writers = Vec::new();
-    let mut entries = Vec::new();
+    let (mut writers, mut entries) = (Vec::new(), Vec::new());
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
         let (frame, (frame_page, frame_place)) = match frame {
@@ -117,13 +111,7 @@ fn replace<S: PageStore>(
                 (frame, written)
             }
         };
-        let mut writer = ListWriter::new(store, directory, id, frame)?;
-        for (member, vector) in part {
-            store.check_interrupts()?;
-            add(&mut writer, member, vector)?;
-        }
-        writer.form_blocks(false)?;
-        writers.push(writer);
+        writers.push(begin_list(store, directory, id, frame, part)?);
         entries.push(Entry {
             head: NONE,
             frame_page,
@@ -139,6 +127,29 @@ fn replace<S: PageStore>(
     }
     make_live(store, meta, &directory.entries, retiring.lists(), &entries)?;
     Ok(true)
+}
+
+/// Whether the index can have the lists that may take the place of one, in as many parts, and of those near it.
+fn has_room_for_lists(directory: &Directory, parts: usize) -> bool {
+    directory.meta.lists_left() >= 2 * (1 + NEIGHBOURS)
+        && (parts < 2 || directory.live_lists().len() + 1 + NEIGHBOURS <= MOST_LISTS)
+}
+
+/// Begins to write a list of the rows of a part.
+fn begin_list<'a, S: PageStore>(
+    store: &'a S,
+    directory: &'a Directory,
+    list: ListId,
+    frame: Vec<f16>,
+    part: Vec<(Member, Option<Vec<f16>>)>,
+) -> Result<ListWriter<'a, S>, S::Error> {
+    let mut writer = ListWriter::new(store, directory, list, frame)?;
+    for (member, vector) in part {
+        store.check_interrupts()?;
+        add(&mut writer, member, vector)?;
+    }
+    writer.form_blocks(false)?;
+    Ok(writer)
 }
 
 /// Cuts the rows of the list that is retiring into two parts, or together with those of some near it, which then

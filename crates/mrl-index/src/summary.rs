@@ -228,7 +228,7 @@ mod tests {
             let scaled = codes.iter().map(|code| (&code[..], 1.0 + row as f32));
             let shares = (0..shape.inner_borders()).map(|border| border as u8);
             let record = shape.row.record(scaled, 2.0, shares);
-            store_row(&mut bytes, row, (1, u8::from(row % 3 == 0)), &record, shape);
+            store_row(&mut bytes, row, 1, u8::from(row % 3 == 0), &record, shape);
             let mut vector = Vec::new();
             Encoder::decode_rotated(shape, &record, |_, piece| vector.extend_from_slice(piece));
             stand_for.push(vector);
@@ -255,7 +255,7 @@ mod tests {
             let shifted = rows.clone().filter(|row| has_offset && row % 3 == 0).count() as f32;
             let count = live.count_ones() as f32;
             let mut lanes = vec![0; LANES * shape.summary.bytes];
-            shape.summary.store(&mut lanes, (0, LANES), &mean.record);
+            shape.summary.store(&mut lanes, 0, LANES, &mean.record);
             let records = Records::new(&lanes, &shape.summary);
             assert!((wide(records.terms()[0]) - (2.0 + shifted / count)).abs() < 0.01);
             let expected: Vec<f32> = (0..dimensions)
@@ -322,7 +322,7 @@ mod tests {
             let vector: Vec<f32> = centre.iter().zip(&off).map(|(a, b)| a + b).collect();
             let place = row % 2;
             let record = encoder.row(&narrowed(&vector), &frames[place]).record;
-            store_row(&mut bytes, row, (1, place as u8), &record, &encoder.shape);
+            store_row(&mut bytes, row, 1, place as u8, &record, &encoder.shape);
         }
         let rows = Rows::new(&bytes, &encoder.shape);
         let spread = mean(rows, u32::MAX, &[None, Some(&offset)], &encoder.shape).spread;
