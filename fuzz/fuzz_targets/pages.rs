@@ -280,9 +280,13 @@ impl Session {
             Work::Split { list } => {
                 let directory = self.directory()?;
                 let dimensions = directory.meta.dimensions;
-                split(&self.store, &directory, FIRST_LIST + u32::from(list % 8), &mut |tid| {
-                    Ok(Some(any_vector(tid, dimensions)))
-                })?;
+                split(
+                    &self.store,
+                    &directory,
+                    FIRST_LIST + u32::from(list % 8),
+                    false,
+                    &mut |tid| Ok(Some(any_vector(tid, dimensions))),
+                )?;
             }
             Work::Rewrite { list } => {
                 let directory = self.directory()?;
@@ -326,10 +330,10 @@ impl Session {
             return insert_reference(store, &directory, list, TID);
         }
         match insert(store, &directory, TID, halfs.unwrap_or_default(), unchanged)? {
-            Inserted::Full(list) => {
+            Inserted::Full(list) | Inserted::Overfull(list) => {
                 let dimensions = directory.meta.dimensions;
                 let mut vectors = |tid| Ok(Some(any_vector(tid, dimensions)));
-                split(store, &directory, list, &mut vectors).map(drop)
+                split(store, &directory, list, false, &mut vectors).map(drop)
             }
             Inserted::Stale => self.refresh(),
             Inserted::Done => Ok(()),

@@ -365,7 +365,7 @@ impl World {
                     self.refresh();
                     assert_ne!(self.directory.meta.epoch, epoch, "stale, and nothing newer");
                 }
-                Some(Inserted::Full(list)) => {
+                Some(Inserted::Full(list) | Inserted::Overfull(list)) => {
                     full = Some(list);
                     break;
                 }
@@ -392,7 +392,7 @@ impl World {
             1 => Ok(vector(self.rows.values().next())),
             _ => Ok(vector(self.rows.get(&tid))),
         };
-        split(&self.store, &self.directory, list, &mut vectors)
+        split(&self.store, &self.directory, list, false, &mut vectors)
     }
 
     /// A new version of a row; with the same vector where no other is given.

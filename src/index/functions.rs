@@ -117,7 +117,11 @@ fn number(number: u64) -> Option<pg_sys::Datum> {
 sql_function! {
     fn mrl_index_info(call) -> () {
         let opened = index_argument(call, pg_sys::AccessShareLock)?;
-        let info = opened.named(check::info(&opened.store()))?;
+        let store = opened.store();
+        let reader = store.reader()?;
+        let info = opened.named(check::info(&store))?;
+        // SAFETY: no error is on its way.
+        unsafe { reader.end() };
         let rows = info.rows + info.references + info.nulls + info.zeros;
         let bytes = u64::from(info.pages) * u64::from(pg_sys::BLCKSZ);
         let row: Row = vec![

@@ -97,10 +97,12 @@ unsafe fn add(
                 return Err(damaged(META_PAGE, "a list of its directory is not live").into());
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
-            Inserted::Full(list) => {
+            inserted @ (Inserted::Full(list) | Inserted::Overfull(list)) => {
+                let wait = inserted == Inserted::Overfull(list);
                 // SAFETY: by contract.
                 let mut vectors = unsafe { HeapVectors::new(table, index) };
-                let result = split::split(&store, &directory, list, &mut |tid| vectors.read(tid));
+                let result =
+                    split::split(&store, &directory, list, wait, &mut |tid| vectors.read(tid));
                 // SAFETY: an error of the server's unwinds past this.
                 unsafe { vectors.end() };
                 return result.map(drop);

@@ -15,7 +15,7 @@ use crate::index::directory;
 use crate::index::errors::or_raise;
 use crate::index::heap::HeapReranker;
 use crate::index::options::options_of;
-use crate::index::pages::BufferStore;
+use crate::index::pages::{BufferStore, Reader};
 use crate::index::steering::steering;
 use crate::index::tid::item_pointer;
 use crate::server::call::FromSql;
@@ -63,6 +63,7 @@ enum Rows {
 /// What `IndexScanDesc.opaque` points to.
 struct Running {
     rows: Option<Rows>,
+    reader: Option<Reader>,
     returned: u64,
     /// Whose query it is.
     user: pg_sys::Oid,
@@ -76,6 +77,10 @@ impl Running {
             WORKSPACE.set(Some(scan.into_workspace()));
             // SAFETY: by contract.
             unsafe { reranker.end() };
+        }
+        if let Some(reader) = self.reader.take() {
+            // SAFETY: by contract.
+            unsafe { reader.end() };
         }
         self.returned = 0;
     }
@@ -92,9 +97,9 @@ pub unsafe extern "C-unwind" fn ambeginscan(
     unsafe {
         let scan = pg_sys::RelationGetIndexScan(index, keys, orders);
         let context = pgrx::PgMemoryContexts::CurrentMemoryContext;
-        (*scan).opaque =
-            leak_into(context, Running { rows: None, returned: 0, user: pg_sys::GetUserId() })
-                .cast();
+        let user = pg_sys::GetUserId();
+        let running = Running { rows: None, reader: None, returned: 0, user };
+        (*scan).opaque = leak_into(context, running).cast();
         scan
     }
 }
@@ -163,6 +168,7 @@ unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
         (&mut *(*scan).opaque.cast::<Running>(), BufferStore::new(index), (*index).rd_id)
     };
     if running.rows.is_none() {
+        running.reader = Some(store.reader()?);
         // SAFETY: by contract.
         running.rows = Some(unsafe { begin(scan, &store)? });
     }

@@ -86,3 +86,36 @@ def test_a_scan_goes_on_while_rows_are_deleted_and_vacuumed(connection, new_conn
     found += [row[0] for row in reader.execute("FETCH ALL FROM c").fetchall()]
     assert len(found) == 4000
     assert len(set(found)) == 4000
+
+
+@pytest.mark.parametrize("whose", ["its own transaction", "another's"])
+def test_a_scan_goes_on_while_one_large_transaction_fills_the_table(connection, new_connection, whose):
+    """Lists that the transaction's splits retire are used again before it ends, but not while a scan reads them."""
+    connection.execute("DROP TABLE IF EXISTS filled, kept; CREATE TABLE filled (id int, emb mrlvec(20))")
+    connection.execute("CREATE INDEX filled_emb ON filled USING mrl (emb)")
+    fill(connection, "filled", 4000)
+    fill(connection, "kept", 20_000, 7)
+    writer = new_connection()
+    reader = writer if whose == "its own transaction" else new_connection()
+    writer.execute("BEGIN")
+    if reader is not writer:
+        reader.execute("BEGIN")
+    reader.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+    nearest = f"SELECT id FROM filled ORDER BY emb <#> '{literal(np.ones(DIMENSIONS))}'"
+    reader.execute(f"DECLARE c CURSOR FOR {nearest}")
+    found = [row[0] for row in reader.execute("FETCH 10 FROM c").fetchall()]
+    # In three statements: what the first retires the others could use.
+    for part in range(3):
+        writer.execute(f"INSERT INTO filled SELECT * FROM kept WHERE id % 3 = {part}")
+    retired, made = writer.execute("SELECT retired_lists, lists_made FROM mrl_index_info('filled_emb')").fetchone()
+    assert made > 20 and retired > 5
+    found += [row[0] for row in reader.execute("FETCH ALL FROM c").fetchall()]
+    assert len(found) == len(set(found)) == 4000
+    reader.execute("CLOSE c")
+    # Now nobody reads them.
+    writer.execute("INSERT INTO filled SELECT * FROM kept")
+    assert writer.execute("SELECT retired_lists FROM mrl_index_info('filled_emb')").fetchone()[0] < retired
+    writer.execute("ROLLBACK")
+    reader.execute("ROLLBACK")
+    assert connection.execute("SELECT count(*) FROM mrl_index_check('filled_emb', true)").fetchone()[0] == 0
+    connection.execute("DROP TABLE filled, kept")

@@ -162,9 +162,11 @@ fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Direct
     create_empty(&store, plan).unwrap();
     let mut directory = Directory::read(&store).unwrap();
     for (tid, vector) in rows {
-        if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
+        if let Inserted::Full(list) | Inserted::Overfull(list) =
+            insert(&store, &directory, *tid, vector, false).unwrap()
+        {
             store.tick();
-            split(&store, &directory, list, &mut |tid| Ok(rows.get(&tid).cloned())).unwrap();
+            split(&store, &directory, list, false, &mut |tid| Ok(rows.get(&tid).cloned())).unwrap();
             directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
         }
     }

@@ -104,8 +104,8 @@ impl<S: PageStore> Check<'_, S> {
             self.problem(format!("list {list} has a TID without an offset"))?;
         }
         if !self.tids.insert(tid) {
-            let (page, offset) = (tid >> 16, tid & 0xffff);
-            self.problem(format!("TID ({page},{offset}) is there twice, once in list {list}"))?;
+            let (block, offset) = (tid >> 16, tid & 0xffff);
+            self.problem(format!("TID ({block},{offset}) is there twice, once in list {list}"))?;
         }
         Ok(())
     }

@@ -24,12 +24,18 @@ use crate::walk::Chain;
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 7;
 
+/// By what part of itself a list may be longer than when it was due to be split, before who makes it longer has to wait: where
+/// eight sessions insert as fast as they can and splits are left to who gets to them, lists of 16,000 rows come about.
+const OVERFULL_BY: usize = 4;
+
 /// What an insert found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inserted {
     Done,
     /// Done, and the list should now be split.
     Full(ListId),
+    /// The same of a list so long that it should be waited for: rows come faster than lists are split.
+    Overfull(ListId),
     /// Nothing was done: the directory is out of date.
     Stale,
 }
@@ -91,8 +97,12 @@ pub fn insert<S: PageStore>(
     }
     let row = directory.encoder.row(vector, &directory.frame(store, list)?);
     let slots = add_row(store, directory, list, tid, vector, &row)?;
-    let full = slots > slots_before_split(directory.entries[list as usize]);
-    Ok(if full { Inserted::Full(list) } else { Inserted::Done })
+    let due = slots_before_split(directory.entries[list as usize]);
+    Ok(match slots {
+        _ if slots > due + due / OVERFULL_BY => Inserted::Overfull(list),
+        _ if slots > due => Inserted::Full(list),
+        _ => Inserted::Done,
+    })
 }
 
 /// Locks a list for one row more: the nearest of some, or, while vacuum or the end of a split keeps others from that, the

@@ -35,14 +35,16 @@ const NEAR: usize = 2 * NEIGHBOURS;
 const SAMPLE: usize = 4096;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
-/// their new lists. False where there was nothing to do or another one adds lists at this moment.
+/// their new lists. False where there was nothing to do, or another one adds lists at this moment and is not to be waited
+/// for.
 pub fn split<S: PageStore>(
     store: &S,
     directory: &Directory,
     list: ListId,
+    wait: bool,
     vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
-    replace(store, directory, list, 2, vectors)
+    replace(store, directory, list, 2, wait, vectors)
 }
 
 /// Writes a list that has lost most of its rows anew.
@@ -51,7 +53,7 @@ pub fn rewrite<S: PageStore>(
     directory: &Directory,
     list: ListId,
 ) -> Result<bool, S::Error> {
-    replace(store, directory, list, 1, &mut |_| Ok(None))
+    replace(store, directory, list, 1, false, &mut |_| Ok(None))
 }
 
 fn replace<S: PageStore>(
@@ -59,9 +61,10 @@ fn replace<S: PageStore>(
     directory: &Directory,
     list: ListId,
     parts: usize,
+    wait: bool,
     vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
-    let Some(_directory_lock) = store.lock_directory(false)? else { return Ok(false) };
+    let Some(_directory_lock) = store.lock_directory(wait)? else { return Ok(false) };
     let newer = directory.refreshed(store)?;
     let directory = newer.as_ref().unwrap_or(directory);
     recycle(store, directory, RECYCLED_A_SPLIT)?;
@@ -260,12 +263,14 @@ fn add_what_came<S: PageStore>(
 /// centres in the form that lists are chosen by; none whose rows are alike. The longer ago that was, the more rows of a
 /// list are by now nearer to others, or have come since and lie in blocks that nobody arranged.
 ///
-/// None either where former lists still wait for scans and transactions to end: within one large transaction no page
-/// of theirs can be used again, and each list that is cut with another leaves twice as many.
+/// None either where many former lists still wait for scans and transactions to end: no page of theirs can be used again,
+/// and each list that is cut with another leaves twice as many.
 fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
+    /// As many as two splits leave behind, or a part of the live ones.
+    const FEW: usize = 2 * (1 + NEIGHBOURS);
     const LIVE_TO_WAITING: usize = 12;
     let waiting = directory.entries.iter().filter(|entry| entry.state == State::Retired).count();
-    if waiting * LIVE_TO_WAITING > directory.live_lists().len() {
+    if waiting > FEW.max(directory.live_lists().len() / LIVE_TO_WAITING) {
         return Vec::new();
     }
     let Some(own) = directory.coarse_of(list) else { return Vec::new() };

@@ -12,7 +12,7 @@ use mrl_index::split::split;
 fn split_first(store: &MemoryStore) {
     let directory = Directory::read(store).unwrap();
     let list = directory.live_lists()[0];
-    assert!(split(store, &directory, list, &mut |_| Ok(None)).unwrap());
+    assert!(split(store, &directory, list, false, &mut |_| Ok(None)).unwrap());
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Pair {
             {
                 Inserted::Done => break,
                 Inserted::Stale => continue,
-                Inserted::Full(list) => {
+                Inserted::Full(list) | Inserted::Overfull(list) => {
                     // Of one row in three the vector is not at hand, of another in three it is another row's.
                     let model = &self.model;
                     let mut vectors = |tid: Tid| match tid % 3 {
@@ -65,7 +65,7 @@ impl Pair {
                         1 => Ok(model.values().next().cloned()),
                         _ => Ok(model.get(&tid).cloned()),
                     };
-                    split(&self.store, &self.directory, list, &mut vectors).unwrap();
+                    split(&self.store, &self.directory, list, false, &mut vectors).unwrap();
                     break;
                 }
             }
@@ -210,15 +210,17 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
     let rows = numbered(vectors.clone());
     let strangers = numbered(others);
     for (at_hand, least, most) in
-        [(Some(&rows), 1.0, 1.0), (None, 0.2, 0.8), (Some(&strangers), 0.2, 0.8)]
+        [(Some(&rows), 1.0, 1.0), (None, 0.05, 0.8), (Some(&strangers), 0.05, 0.8)]
     {
         let store = MemoryStore::new();
         create_empty(&store, &plan(100, Metric::InnerProduct, false)).unwrap();
         let mut directory = Directory::read(&store).unwrap();
         for (tid, vector) in &rows {
-            if let Inserted::Full(list) = insert(&store, &directory, *tid, vector, false).unwrap() {
+            if let Inserted::Full(list) | Inserted::Overfull(list) =
+                insert(&store, &directory, *tid, vector, false).unwrap()
+            {
                 let mut vectors = |tid: Tid| Ok(at_hand.and_then(|rows| rows.get(&tid).cloned()));
-                assert!(split(&store, &directory, list, &mut vectors).unwrap());
+                assert!(split(&store, &directory, list, false, &mut vectors).unwrap());
                 directory = directory.refreshed(&store).unwrap().unwrap();
             }
         }
@@ -263,7 +265,7 @@ fn rows_come_while_a_split_works() {
         };
         let (inserted, tid, vector) = add(fresh.next().unwrap(), false);
         model.insert(tid, vector);
-        let Inserted::Full(list) = inserted else { continue };
+        let (Inserted::Full(list) | Inserted::Overfull(list)) = inserted else { continue };
         store.tick();
         let (mut asked, mut more) = (0, BTreeMap::new());
         let mut vectors = |of: Tid| {
@@ -280,7 +282,7 @@ fn rows_come_while_a_split_works() {
             let vector = model.get(&of).or(more.get(&of));
             Ok(vector.filter(|_| of >> 16 & 3 != 0).cloned())
         };
-        splits += usize::from(split(store, directory, list, &mut vectors).unwrap());
+        splits += usize::from(split(store, directory, list, false, &mut vectors).unwrap());
         came += more.len();
         model.append(&mut more);
         pair.verify();
@@ -299,9 +301,9 @@ fn a_split_makes_as_many_lists_as_its_rows_need() {
     while let Some((tid, vector)) = more.pop_first() {
         let inserted = insert(&store, &directory, tid, &vector, false).unwrap();
         rows.insert(tid, vector);
-        if let Inserted::Full(list) = inserted {
+        if let Inserted::Full(list) | Inserted::Overfull(list) = inserted {
             let mut vectors = |tid: Tid| Ok(rows.get(&tid).cloned());
-            assert!(split(&store, &directory, list, &mut vectors).unwrap());
+            assert!(split(&store, &directory, list, false, &mut vectors).unwrap());
             break;
         }
     }

@@ -163,8 +163,10 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
     for (tid, vector) in (0..).map(tid).zip(vectors) {
         let mut add = || -> Result<(), Failure> {
             let directory = Directory::read(&store)?;
-            if let Inserted::Full(list) = insert(&store, &directory, tid, vector, false)? {
-                lists_split += usize::from(split(&store, &directory, list, &mut |_| {
+            if let Inserted::Full(list) | Inserted::Overfull(list) =
+                insert(&store, &directory, tid, vector, false)?
+            {
+                lists_split += usize::from(split(&store, &directory, list, false, &mut |_| {
                     Ok(Some(vector.clone()))
                 })?);
             }
@@ -200,7 +202,7 @@ fn grows_and_shrinks(plan: &Plan, vectors: &[Vec<f16>]) {
     let list = directory.live_lists()[0];
     let (_, failures) = until_it_ends_well(
         || {
-            split(&store, &Directory::read(&store)?, list, &mut |tid| {
+            split(&store, &Directory::read(&store)?, list, false, &mut |tid| {
                 Ok(vectors.get(number_of(tid)).cloned())
             })
         },

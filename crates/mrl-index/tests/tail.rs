@@ -103,10 +103,10 @@ fn a_list_too_long_for_memory_is_left_as_it_is() {
     let (store, directory) = built(&rows, &plan(DIMENSIONS, Metric::InnerProduct, false), 1);
     let full = (1..200).find(|i| {
         let inserted = insert(&store, &directory, tid(1_000_000 + i), &vector, false).unwrap();
-        matches!(inserted, Inserted::Full(_))
+        matches!(inserted, Inserted::Full(_) | Inserted::Overfull(_))
     });
     assert!(full.is_some());
-    assert!(!split(&store, &directory, FIRST_LIST, &mut |_| Ok(None)).unwrap());
+    assert!(!split(&store, &directory, FIRST_LIST, false, &mut |_| Ok(None)).unwrap());
     let patience =
         directory.refreshed(&store).unwrap().unwrap().entries[FIRST_LIST as usize].patience;
     assert_eq!(patience, 4, "20,000 rows are more than 8 times 2,176, and less than 16 times");
@@ -128,9 +128,9 @@ fn a_long_list_of_different_rows_is_split() {
     let (store, directory) = built(&rows, &plan(DIMENSIONS, Metric::InnerProduct, false), 1);
     let full = (1..200).find(|i| {
         let inserted = insert(&store, &directory, tid(1_000_000 + i), &vector, false).unwrap();
-        matches!(inserted, Inserted::Full(_))
+        matches!(inserted, Inserted::Full(_) | Inserted::Overfull(_))
     });
     assert!(full.is_some());
-    assert!(split(&store, &directory, FIRST_LIST, &mut |_| Ok(None)).unwrap());
+    assert!(split(&store, &directory, FIRST_LIST, false, &mut |_| Ok(None)).unwrap());
     assert_eq!(directory.refreshed(&store).unwrap().unwrap().live_lists().len(), 2);
 }

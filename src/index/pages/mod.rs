@@ -31,6 +31,9 @@ use crate::server::memory;
 mod change;
 mod lock;
 mod page;
+mod reader;
+
+pub use reader::Reader;
 
 /// The pages of one index.
 pub struct BufferStore {
@@ -286,18 +289,9 @@ impl PageStore for BufferStore {
         unsafe { pg_sys::ReadNextFullTransactionId() }.value
     }
 
-    #[cfg(not(feature = "pg13"))]
     fn is_past(&self, stamp: u64) -> bool {
-        let stamp = pg_sys::FullTransactionId { value: stamp };
-        // SAFETY: without a relation the server assumes that any session may still look.
-        unsafe { pg_sys::GlobalVisCheckRemovableFullXid(ptr::null_mut(), stamp) }
-    }
-
-    /// Release 13 tells what all sessions may still look at.
-    #[cfg(feature = "pg13")]
-    fn is_past(&self, stamp: u64) -> bool {
-        // SAFETY: reads shared memory under the server's own lock.
-        stamp < unsafe { pg_sys::GetFullRecentGlobalXmin() }.value
+        reader::is_before_all_snapshots(stamp)
+            || (reader::is_of_this_transaction(stamp) && self.has_no_reader())
     }
 
     fn check_interrupts(&self) -> Result<(), SqlError> {
