@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from rows import BY_INDEX, BY_TABLE, plan
 
 DIMENSIONS = 20
 OPERATORS = {"<#>": "mrlvec_ip_ops", "<=>": "mrlvec_cosine_ops", "<->": "mrlvec_l2_ops"}
@@ -11,39 +12,44 @@ def literal(vector):
     return "[" + ",".join(f"{x:.3f}" for x in vector) + "]"
 
 
-def fill(connection, table, rows, seed=1):
+def fill(connection, table, rows, seed=1, dimensions=DIMENSIONS):
     """Vectors in clusters; among them equal ones, zeros and NULLs."""
     generator = np.random.default_rng(seed)
-    centres = generator.standard_normal((8, DIMENSIONS))
-    made = centres[generator.integers(8, size=rows)] + 0.5 * generator.standard_normal((rows, DIMENSIONS))
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id int, emb mrlvec({DIMENSIONS}))")
+    centres = generator.standard_normal((8, dimensions))
+    made = centres[generator.integers(8, size=rows)] + 0.5 * generator.standard_normal((rows, dimensions))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id int, emb mrlvec({dimensions}))")
     with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
         for i, vector in enumerate(made):
-            value = {0: None, 1: literal(np.zeros(DIMENSIONS)), 2: literal(made[0])}.get(i % 40, literal(vector))
+            value = {0: None, 1: literal(np.zeros(dimensions)), 2: literal(made[0])}.get(i % 40, literal(vector))
             copy.write_row((seed * 1_000_000 + i, value))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_exact_settings_give_the_sequential_scans_answer(connection, operator):
-    """10,000 queries over the classes, of random dimension where the operator allows it; distances compared."""
+    """10,000 queries a class, in custom and generic plans, of random dimension where the operator allows it; over one layer
+    of codes and a part of it, two and three. Distances are compared."""
+    dimensions = 140
     table = f"exact_{OPERATORS[operator]}"
-    fill(connection, table, 600)
-    connection.execute(f"CREATE INDEX ON {table} USING mrl (emb {OPERATORS[operator]}) WITH (lists = 4)")
+    fill(connection, table, 600, dimensions=dimensions)
+    connection.execute(f"CREATE INDEX {table}_emb ON {table} USING mrl (emb {OPERATORS[operator]}) WITH (lists = 4)")
     connection.execute("SET mrl.probes = 'all'; SET mrl.epsilon = 'exact'")
-    connection.execute(
-        f"PREPARE near(mrlvec) AS SELECT array_agg(d) FROM (SELECT emb {operator} $1 AS d FROM {table} ORDER BY emb {operator} $1 LIMIT 25) s"
-    )
-    connection.execute("SET plan_cache_mode = force_custom_plan")
+    nearest = f"SELECT array_agg(d) FROM (SELECT emb {operator} $1 AS d FROM {table} ORDER BY emb {operator} $1 LIMIT 25) s"
+    # Generic plans stay as they were made: one for each way.
+    connection.execute(f"PREPARE by_index(mrlvec) AS {nearest}; PREPARE by_table(mrlvec) AS {nearest}")
     generator = np.random.default_rng(4)
-    for batch in range(34):
+    for batch in range(100):
         queries = []
         for _ in range(100):
-            dimensions = DIMENSIONS if operator == "<->" else int(generator.integers(1, DIMENSIONS + 6))
-            queries.append(literal(generator.standard_normal(dimensions)))
+            length = dimensions if operator == "<->" else int(generator.integers(1, dimensions + 6))
+            queries.append(literal(generator.standard_normal(length)))
+        connection.execute(f"SET plan_cache_mode = {'force_custom_plan' if batch % 2 else 'force_generic_plan'}")
         answers = []
-        for by_index in [True, False]:
-            connection.execute(f"SET enable_indexscan = {by_index}; SET enable_seqscan = {not by_index}; SET enable_sort = {not by_index}")
-            answers.append([connection.execute(f"EXECUTE near('{query}')").fetchone()[0] for query in queries])
+        for settings, name in [(BY_INDEX, "by_index"), (BY_TABLE, "by_table")]:
+            connection.execute(settings)
+            if batch < 2:
+                shown = plan(connection, f"EXECUTE {name}('{queries[0]}')")
+                assert (f"{table}_emb" in shown) == (name == "by_index"), shown
+            answers.append([connection.execute(f"EXECUTE {name}('{query}')").fetchone()[0] for query in queries])
         for query, found, expected in zip(queries, *answers, strict=True):
             assert np.array_equal(found, expected, equal_nan=True), (batch, query)
 
@@ -119,3 +125,22 @@ def test_a_scan_goes_on_while_one_large_transaction_fills_the_table(connection, 
     reader.execute("ROLLBACK")
     assert connection.execute("SELECT count(*) FROM mrl_index_check('filled_emb', true)").fetchone()[0] == 0
     connection.execute("DROP TABLE filled, kept")
+
+
+def test_vacuum_by_parallel_workers(connection):
+    """Each index is cleaned by a process of its own."""
+    connection.execute("DROP TABLE IF EXISTS vacuumed; CREATE TABLE vacuumed (id int, emb mrlvec(20)) WITH (autovacuum_enabled = off)")
+    fill(connection, "vacuumed", 6000)
+    for name in OPERATORS.values():
+        connection.execute(f"CREATE INDEX vacuumed_{name} ON vacuumed USING mrl (emb {name})")
+    connection.execute("DELETE FROM vacuumed WHERE id % 3 = 0")
+    connection.execute("SET min_parallel_index_scan_size = 0; SET max_parallel_maintenance_workers = 2")
+    said = []
+    connection.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    connection.execute("VACUUM (PARALLEL 2, VERBOSE, INDEX_CLEANUP on) vacuumed")
+    assert any(message.startswith("launched 2 parallel vacuum workers") for message in said), said
+    for name in OPERATORS.values():
+        assert connection.execute(f"SELECT * FROM mrl_index_check('vacuumed_{name}', true)").fetchall() == []
+        rows = connection.execute(f"SELECT rows + null_rows + zero_rows FROM mrl_index_info('vacuumed_{name}')").fetchone()
+        assert rows == connection.execute("SELECT count(*) FROM vacuumed").fetchone()
+    connection.execute("DROP TABLE vacuumed")

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import threading
 
 import numpy as np
 import psycopg
@@ -12,10 +13,11 @@ from rows import clustered, fill, problems
 MEGABYTE = 1024 * 1024
 
 
-def virtual_bytes(pid):
+def bytes_of(pid, field):
+    """A process's size by a field of its status."""
     with open(f"/proc/{pid}/status") as file:
         fields = dict(line.split(":", 1) for line in file)
-    return int(fields["VmSize"].split()[0]) * 1024
+    return int(fields[field].split()[0]) * 1024
 
 
 STATEMENTS = {
@@ -44,7 +46,7 @@ def test_a_session_that_gets_no_memory(cluster, name):
                 # What a session needs for the first time, its caches, is there already.
                 session.execute("SELECT id FROM t ORDER BY emb <#> '[1,1]' LIMIT 1")
                 pid = session.info.backend_pid
-                limit = int(virtual_bytes(pid) + megabytes * MEGABYTE)
+                limit = int(bytes_of(pid, "VmSize") + megabytes * MEGABYTE)
                 subprocess.run(as_server_user("prlimit", "--pid", str(pid), f"--as={limit}"), check=True)
                 try:
                     session.execute(STATEMENTS[name])
@@ -67,3 +69,38 @@ def test_a_session_that_gets_no_memory(cluster, name):
         folder = server.data / "base" / str(database)
         left = {path.name.split("_")[0].split(".")[0] for path in folder.iterdir() if path.name[0].isdigit()}
         assert left <= known
+
+
+def test_a_build_keeps_to_maintenance_work_mem(connection, new_connection):
+    """At any moment, of a table whose codes and vectors are several times as large."""
+    rows, dimensions = 100_000, 384
+    connection.execute(f"CREATE TABLE kept (id int, emb mrlvec({dimensions}))")
+    fill(connection, "kept", id=np.arange(rows), emb=np.tile(clustered(10_000, dimensions, 1), (10, 1)))
+    peaks = {}
+    for megabytes in [24, 400]:
+        with new_connection() as session:
+            session.execute(f"SET maintenance_work_mem = '{megabytes}MB'; SELECT '[1]'::mrlvec")
+            pid = session.info.backend_pid
+            before, ended = bytes_of(pid, "RssAnon"), threading.Event()
+            seen = [0]
+
+            def watch(pid=pid, before=before, ended=ended, seen=seen):
+                while not ended.is_set():
+                    seen[0] = max(seen[0], bytes_of(pid, "RssAnon") - before)
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            try:
+                session.execute("CREATE INDEX kept_emb ON kept USING mrl (emb) WITH (rerank = index)")
+            finally:
+                ended.set()
+                watcher.join()
+            (lists,) = session.execute("SELECT lists FROM mrl_index_info('kept_emb')").fetchone()
+            session.execute("DROP INDEX kept_emb")
+        # Beside it each list takes 24 KB, and the server and threads something.
+        peaks[megabytes] = (seen[0] - lists * 24 * 1024) / MEGABYTE
+    connection.execute("DROP TABLE kept")
+    print(peaks)
+    assert peaks[24] <= 24 + 8, peaks
+    # What else it would have taken.
+    assert peaks[400] > 60, peaks
