@@ -411,6 +411,14 @@ CREATE FUNCTION mrl_index_info(
     ROWS 1;
 COMMENT ON FUNCTION mrl_index_info(regclass) IS 'what an mrl index consists of';
 
+CREATE FUNCTION mrl_index_lists(
+    index regclass, OUT list integer, OUT rows bigint, OUT references_to_rows bigint, OUT fill double precision,
+    OUT frames integer
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'mrl_index_lists' LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    ROWS 100;
+COMMENT ON FUNCTION mrl_index_lists(regclass) IS 'what each list of an mrl index consists of';
+
 CREATE FUNCTION mrl_index_check(index regclass, heap boolean DEFAULT false, OUT problem text) RETURNS SETOF text
     AS 'MODULE_PATHNAME', 'mrl_index_check' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
     ROWS 1;
@@ -508,7 +516,7 @@ END
 $function$;
 COMMENT ON FUNCTION mrl_recall(regclass, integer, integer, integer) IS 'share of the k nearest rows that an mrl index finds, and milliseconds, for some of the table''s own rows as queries, at dim leading dimensions (NULL: all)';
 
-REVOKE ALL ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION mrl_index_info(regclass), mrl_index_lists(regclass), mrl_index_check(regclass, boolean) FROM PUBLIC;
 
 -- The encoder -----------------------------------------------------------------------------------
 

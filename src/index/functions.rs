@@ -1,6 +1,6 @@
-//! What SQL can ask about an index: `mrl_index_info`, `mrl_index_check`, `mrl_scan_stats`.
+//! What SQL can ask about an index: `mrl_index_info`, `mrl_index_lists`, `mrl_index_check`, `mrl_scan_stats`.
 //!
-//! The first two tell about rows that row-level security may hide: they are for who owns the index,
+//! The first three tell about rows that row-level security may hide: they are for who owns the index,
 //! or whom its owner lets.
 
 use std::collections::BTreeSet;
@@ -8,6 +8,7 @@ use std::ffi::{CStr, c_void};
 
 use mrl_index::check;
 use mrl_index::group::Tid;
+use mrl_index::info;
 use mrl_index::page::VERSION;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -119,7 +120,7 @@ sql_function! {
         let opened = index_argument(call, pg_sys::AccessShareLock)?;
         let store = opened.store();
         let reader = store.reader()?;
-        let info = opened.named(check::info(&store))?;
+        let info = opened.named(info::info(&store))?;
         // SAFETY: no error is on its way.
         unsafe { reader.end() };
         let rows = info.rows + info.references + info.nulls + info.zeros;
@@ -144,6 +145,25 @@ sql_function! {
             (info.frames as f64 / info.lists.max(1) as f64).into_sql(),
         ];
         return_rows(call, vec![row])
+    }
+
+    fn mrl_index_lists(call) -> () {
+        let opened = index_argument(call, pg_sys::AccessShareLock)?;
+        let store = opened.store();
+        let reader = store.reader()?;
+        let lists = opened.named(info::lists(&store))?;
+        // SAFETY: no error is on its way.
+        unsafe { reader.end() };
+        let rows = lists.into_iter().map(|list| {
+            vec![
+                (list.list as i32).into_sql(),
+                number(list.rows),
+                number(list.references),
+                (list.rows as f64 / list.slots.max(1) as f64).into_sql(),
+                (list.frames as i32).into_sql(),
+            ]
+        });
+        return_rows(call, rows)
     }
 
     fn mrl_index_check(call) -> () {

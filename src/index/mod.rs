@@ -11,7 +11,7 @@
 //! | [`vectors`] | the table's vectors, for a list that is split |
 //! | [`scan`], [`heap`] | what reads it, and exact distances from the table |
 //! | [`cost`], [`validate`] | for the planner; for `amvalidate` |
-//! | [`functions`] | `mrl_index_info`, `mrl_index_check`, `mrl_scan_stats` |
+//! | [`functions`] | `mrl_index_info`, `mrl_index_lists`, `mrl_index_check`, `mrl_scan_stats` |
 
 mod build;
 mod class;

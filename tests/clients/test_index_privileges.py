@@ -31,6 +31,7 @@ def test_who_cannot_read_the_table_learns_nothing(guarded):
         "SELECT * FROM mrl_recall('guarded_emb')",
         "SELECT * FROM mrl_recall('guarded_emb', 1, 1)",
         "SELECT * FROM mrl_index_info('guarded_emb')",
+        "SELECT * FROM mrl_index_lists('guarded_emb')",
         "SELECT * FROM mrl_index_check('guarded_emb')",
         "SELECT * FROM mrl_index_check('guarded_emb', true)",
         "REINDEX INDEX guarded_emb",
@@ -43,16 +44,16 @@ def test_who_cannot_read_the_table_learns_nothing(guarded):
             guarded.execute(statement)
     # Who is only allowed to call the functions still has to own the index.
     guarded.execute("RESET ROLE")
-    guarded.execute("GRANT EXECUTE ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) TO stranger, owning")
+    guarded.execute("GRANT EXECUTE ON FUNCTION mrl_index_info(regclass), mrl_index_lists(regclass), mrl_index_check(regclass, boolean) TO stranger, owning")
     guarded.execute("SET ROLE stranger")
-    for function in ["mrl_index_info", "mrl_index_check"]:
+    for function in ["mrl_index_info", "mrl_index_lists", "mrl_index_check"]:
         with pytest.raises(INSUFFICIENT, match="must be owner of index guarded_emb"):
             guarded.execute(f"SELECT * FROM {function}('guarded_emb')")
     guarded.execute("RESET ROLE; SET ROLE owning")
     assert guarded.execute("SELECT rows FROM mrl_index_info('guarded_emb')").fetchone() == (4000,)
     assert guarded.execute("SELECT count(*) FROM mrl_index_check('guarded_emb', true)").fetchone() == (0,)
     guarded.execute("RESET ROLE")
-    guarded.execute("REVOKE EXECUTE ON FUNCTION mrl_index_info(regclass), mrl_index_check(regclass, boolean) FROM stranger, owning")
+    guarded.execute("REVOKE EXECUTE ON FUNCTION mrl_index_info(regclass), mrl_index_lists(regclass), mrl_index_check(regclass, boolean) FROM stranger, owning")
 
 
 def test_a_check_runs_what_the_owner_wrote_as_the_owner(guarded):

@@ -99,6 +99,8 @@ SELECT id FROM rows ORDER BY emb <#> made(5, 24) LIMIT 1;
 SELECT index, rounds, lists_probed > 0 AS lists, codes_scored >= codes_finished AS codes, rows_reranked > 0 AS reranked, rows_returned FROM mrl_scan_stats();
 SELECT format_version, dimensions, coarse_dims, keeps_vectors, lists, rows, null_rows, zero_rows FROM mrl_index_info('rows_cosine');
 SELECT * FROM mrl_index_check('rows_emb', true) UNION ALL SELECT * FROM mrl_index_check('rows_cosine', true) UNION ALL SELECT * FROM mrl_index_check('rows_l2', true);
+SELECT count(*) = info.lists AS lists, sum(l.rows) = info.rows AS rows, min(l.rows) = info.smallest_list AS smallest, max(l.rows) = info.largest_list AS largest, bool_and(l.frames = 1 AND l.fill BETWEEN 0.5 AND 1) AS fresh
+FROM mrl_index_info('rows_cosine') info, mrl_index_lists('rows_cosine') l GROUP BY info.lists, info.rows, info.smallest_list, info.largest_list;
 SELECT (refused($$SELECT * FROM mrl_index_info('rows_pkey')$$)).*;
 -- With little memory, which the sample has filled before it is known how many rows there are.
 SET maintenance_work_mem = '1MB';

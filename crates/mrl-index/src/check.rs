@@ -1,4 +1,4 @@
-//! Whether everything holds that the other modules rely on, and what an index consists of.
+//! Whether everything holds that the other modules rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,38 +7,13 @@ use mrl_memory::OutOfMemory;
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{Group, References, Tid};
-use crate::meta::{Entry, FIRST_LIST, META_PAGE, NULLS, State, ZEROS};
+use crate::meta::{Entry, FIRST_LIST, META_PAGE, State};
 use crate::page::{self, Kind, ListId, NONE, PageNumber};
 use crate::records::{Records, wide};
-use crate::references::count_references;
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
 use crate::store::PageStore;
 use crate::walk::{Chain, Walk};
-
-/// What an index consists of.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Info {
-    pub dimensions: usize,
-    pub coarse_dimensions: usize,
-    pub copies: bool,
-    pub lists: usize,
-    pub retired_lists: usize,
-    /// Lists that there are or have been, with those of rows without distances, of
-    /// [`MOST_LIST_NUMBERS`](crate::meta::MOST_LIST_NUMBERS).
-    pub lists_made: usize,
-    pub rows: u64,
-    pub references: u64,
-    pub nulls: u64,
-    pub zeros: u64,
-    /// Slots of blocks, in use or not.
-    pub slots: u64,
-    pub smallest_list: u64,
-    pub largest_list: u64,
-    /// Centres that the rows of each list are encoded against, of all lists together.
-    pub frames: u64,
-    pub pages: u32,
-}
 
 /// Takes every TID of an index.
 pub type Visit<'a> = &'a mut dyn FnMut(Tid) -> Result<(), OutOfMemory>;
@@ -274,51 +249,6 @@ impl<S: PageStore> Check<'_, S> {
         }
         Ok(())
     }
-}
-
-/// What an index consists of.
-pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
-    let directory = Directory::read(store)?;
-    let shape = &directory.encoder.shape;
-    let mut info = Info {
-        dimensions: directory.meta.dimensions,
-        coarse_dimensions: directory.meta.coarse_dimensions,
-        copies: directory.meta.copies,
-        lists: directory.live_lists().len(),
-        lists_made: directory.meta.next_list as usize,
-        retired_lists: directory
-            .entries
-            .iter()
-            .filter(|entry| entry.state == State::Retired)
-            .count(),
-        pages: store.page_count()?,
-        smallest_list: u64::MAX,
-        ..Info::default()
-    };
-    for list in [NULLS, ZEROS].into_iter().chain(directory.live_lists().iter().copied()) {
-        let chain = directory.chain(list);
-        let newest = chain.newest_references(store, shape)?;
-        let references = count_references(store, list, newest)?;
-        match list {
-            NULLS => info.nulls = references,
-            ZEROS => info.zeros = references,
-            _ => {
-                let (mut rows, mut frames, mut groups) = (0, BTreeSet::new(), chain.groups());
-                while let Some((page, body)) = groups.next(store)? {
-                    let group = Group::new(&body, page, list, shape)?;
-                    frames.extend(group.frames().into_iter().filter(|frame| *frame != 0));
-                    rows += group.live_rows() as u64;
-                    info.slots += (group.blocks() * ROWS) as u64;
-                }
-                info.rows += rows;
-                info.frames += frames.len() as u64;
-                info.references += references;
-                info.smallest_list = info.smallest_list.min(rows);
-                info.largest_list = info.largest_list.max(rows);
-            }
-        }
-    }
-    Ok(info)
 }
 
 /// Whether a record's factors are numbers.

@@ -25,7 +25,7 @@
 //! | `tail` | rows without distances: NULLs, zeros under cosine |
 //! | [`query`], `ranking`, `plan`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`], [`channel`], `random` | threads, and what goes from one to another; numbers drawn by a seed |
-//! | [`vacuum`], [`check`] | rows less, and whether everything holds |
+//! | [`vacuum`], [`check`], [`info`] | rows less, whether everything holds, and what there is |
 //!
 //! Depends on `mrl-kernels` and `mrl-memory`; knows nothing of PostgreSQL.
 
@@ -43,6 +43,7 @@ pub mod directory;
 pub mod encode;
 mod exchange;
 pub mod group;
+pub mod info;
 pub mod insert;
 pub mod kmeans;
 pub mod layers;
