@@ -20,6 +20,7 @@ use crate::index::steering::steering;
 use crate::index::tid::item_pointer;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
+use crate::server::statistics;
 use crate::vector::datum::Vector;
 
 /// What the session's latest scan has done.
@@ -210,7 +211,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         {
             return Err(internal("non-MVCC snapshots are not supported with mrl"));
         }
-        count_scan(index);
+        statistics::count_scan(index);
         #[cfg(feature = "pg18")]
         if let Some(counters) = (*scan).instrument.as_mut() {
             counters.nsearches += 1;
@@ -285,33 +286,4 @@ fn asked_for(query: &[f16], dimensions: usize, class: Class) -> Result<Vec<f16>,
 
 fn internal(message: &str) -> SqlError {
     SqlError::new(Code::ERRCODE_INTERNAL_ERROR, message)
-}
-
-/// `pgstat_count_index_scan`, a macro of the server's.
-///
-/// # Safety
-/// The relation is open.
-unsafe fn count_scan(index: pg_sys::Relation) {
-    // SAFETY: by contract; the counters are the session's own.
-    unsafe {
-        #[cfg(any(feature = "pg13", feature = "pg14"))]
-        let counters = (*index).pgstat_info;
-        #[cfg(not(any(feature = "pg13", feature = "pg14")))]
-        let counters = {
-            if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
-                pg_sys::pgstat_assoc_relation(index);
-            }
-            (*index).pgstat_info
-        };
-        if let Some(counters) = counters.as_mut() {
-            #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
-            {
-                counters.t_counts.t_numscans += 1;
-            }
-            #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
-            {
-                counters.counts.numscans += 1;
-            }
-        }
-    }
 }

@@ -12,6 +12,9 @@ use pgrx::pg_sys;
 #[cfg(not(feature = "pg13"))]
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+#[cfg(not(feature = "pg13"))]
+use crate::server::statistics;
+
 /// The same functions as in [`pg_sys`], each of whose calls is guarded on its own: here several are
 /// called behind one guard.
 #[cfg(not(feature = "pg13"))]
@@ -49,7 +52,7 @@ const MOST_BLOCKS: usize = 1 << 20;
 /// Indexes whose buffers are remembered; of more a session forgets all and begins anew.
 const MOST_KEPT: usize = 64;
 /// Of so many reads of pages one takes the long way.
-const LONG_WAY: u32 = 64;
+const LONG_WAY: u32 = 256;
 
 /// The buffers in which a relation's pages were last seen.
 #[derive(Default)]
@@ -192,13 +195,18 @@ unsafe fn take_if_of(
         let storage = (*relation).rd_node;
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let storage = (*relation).rd_locator;
-        pg_guard_ffi_boundary(|| {
+        let found = pg_guard_ffi_boundary(|| {
             let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
             if found && lock {
                 unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
             }
             found
-        })
+        });
+        if found {
+            // Which the long way does, and this one doesn't.
+            statistics::count_hit(relation);
+        }
+        found
     }
 }
 

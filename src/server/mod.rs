@@ -14,5 +14,6 @@ pub mod heap;
 pub mod memory;
 pub mod rows;
 pub mod signals;
+pub mod statistics;
 pub mod table;
 pub mod text;

@@ -144,3 +144,33 @@ def test_vacuum_by_parallel_workers(connection):
         rows = connection.execute(f"SELECT rows + null_rows + zero_rows FROM mrl_index_info('vacuumed_{name}')").fetchone()
         assert rows == connection.execute("SELECT count(*) FROM vacuumed").fetchone()
     connection.execute("DROP TABLE vacuumed")
+
+
+def test_pages_that_a_scan_finds_are_counted(connection):
+    """What pg_statio_user_tables and pg_statio_user_indexes count is what EXPLAIN (BUFFERS) does."""
+    if connection.info.server_version < 150000:
+        pytest.skip("a session can't be told to hand its counters over before release 15")
+    connection.execute("DROP TABLE IF EXISTS counted; CREATE TABLE counted (id int, emb mrlvec(20)) WITH (autovacuum_enabled = off)")
+    fill(connection, "counted", 6000)
+    connection.execute("CREATE INDEX counted_emb ON counted USING mrl (emb)")
+    connection.execute("VACUUM ANALYZE counted")
+    connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET plan_cache_mode = force_generic_plan")
+    connection.execute("PREPARE near(mrlvec) AS SELECT id FROM counted ORDER BY emb <#> $1 LIMIT 10")
+
+    def counts():
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        return connection.execute("""
+            SELECT heap_blks_hit, idx_blks_hit, heap_blks_read + idx_blks_read FROM pg_statio_user_tables WHERE relname = 'counted'
+        """).fetchone()
+
+    queries = [literal(query) for query in np.random.default_rng(1).standard_normal((20, DIMENSIONS))]
+    connection.execute(f"EXECUTE near('{queries[0]}')")
+    before, by_explain = counts(), 0
+    for query in queries:
+        explained = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) EXECUTE near('{query}')").fetchone()[0]
+        by_explain += explained[0]["Plan"]["Shared Hit Blocks"]
+    heap, index, read = (after - former for after, former in zip(counts(), before, strict=True))
+    # Some rows of each page lie together; both are read many times.
+    assert heap >= 200 and index >= 200 and read == 0, (heap, index, read)
+    assert heap + index == by_explain
+    connection.execute("DROP TABLE counted")
