@@ -101,6 +101,14 @@ impl PageStore for WatchedStore {
         self.pages.lock_directory(wait)
     }
 
+    fn lock_cleaning(&self) -> Result<Self::Lock<'_>, Failure> {
+        self.pages.lock_cleaning()
+    }
+
+    fn keep_from_cleaning(&self) -> Result<Option<Self::Lock<'_>>, Failure> {
+        self.pages.keep_from_cleaning()
+    }
+
     fn stamp(&self) -> u64 {
         self.pages.stamp()
     }

@@ -7,7 +7,7 @@ use crate::page::{self, BODY_BYTES, Body, ListId, PageNumber, damaged};
 use crate::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`]; that others hold lists is only
-/// said: [`MemoryStore::hold`]. To wait for a list's lock would last for ever, and is a panic.
+/// said: [`MemoryStore::hold`], [`MemoryStore::clean_up_by_another`]. To wait for a lock would last for ever, and is a panic.
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,
@@ -16,6 +16,7 @@ pub struct MemoryStore {
     held: RefCell<Vec<ListId>>,
     locks: RefCell<Vec<(ListId, ListLock)>>,
     interruption: Cell<Option<Interruption>>,
+    cleans_up: Cell<bool>,
 }
 
 /// What another does when a page has been read, the next so many times.
@@ -63,6 +64,11 @@ impl MemoryStore {
     /// From now on some lists are held by another, who gives them free at once when they are waited for.
     pub fn hold(&self, lists: &[ListId]) {
         *self.held.borrow_mut() = lists.to_vec();
+    }
+
+    /// Whether from now on another cleans up, who has the directory's lock, and keeps it.
+    pub fn clean_up_by_another(&self, cleans_up: bool) {
+        self.cleans_up.set(cleans_up);
     }
 
     /// The next so many times that a page has been read another does something.
@@ -172,8 +178,18 @@ impl PageStore for MemoryStore {
         Ok(self.lock(list, lock).map(Some))
     }
 
-    fn lock_directory(&self, _: bool) -> Result<Option<Self::Lock<'_>>, Failure> {
-        Ok(Some(None))
+    fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Failure> {
+        let is_held = self.cleans_up.get();
+        assert!(!(is_held && wait), "waits for who cleans up");
+        Ok((!is_held).then_some(None))
+    }
+
+    fn lock_cleaning(&self) -> Result<Self::Lock<'_>, Failure> {
+        Ok(None)
+    }
+
+    fn keep_from_cleaning(&self) -> Result<Option<Self::Lock<'_>>, Failure> {
+        Ok((!self.cleans_up.get()).then_some(None))
     }
 
     fn stamp(&self) -> u64 {

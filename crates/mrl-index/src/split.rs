@@ -36,7 +36,7 @@ const SAMPLE: usize = 4096;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do, or another one adds lists at this moment and is not to be waited
-/// for.
+/// for; who cleans up never is.
 pub fn split<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -64,7 +64,11 @@ fn replace<S: PageStore>(
     wait: bool,
     vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
-    let Some(_directory_lock) = store.lock_directory(wait)? else { return Ok(false) };
+    let not_cleaning = if wait { store.keep_from_cleaning()? } else { None };
+    let Some(_directory_lock) = store.lock_directory(not_cleaning.is_some())? else {
+        return Ok(false);
+    };
+    drop(not_cleaning);
     let newer = directory.refreshed(store)?;
     let directory = newer.as_ref().unwrap_or(directory);
     recycle(store, directory, RECYCLED_A_SPLIT)?;

@@ -96,6 +96,11 @@ pub trait PageStore {
     ) -> Result<Option<Self::Lock<'_>>, Self::Error>;
     /// The lock that whoever adds lists holds; nothing where another has it and `wait` is false.
     fn lock_directory(&self, wait: bool) -> Result<Option<Self::Lock<'_>>, Self::Error>;
+    /// The lock of who cleans up, which takes long, and waits for the directory's only while he has this one.
+    fn lock_cleaning(&self) -> Result<Self::Lock<'_>, Self::Error>;
+    /// Keeps others from cleaning up: who has it waits for nobody who does when he waits for the directory's lock. Goes with
+    /// itself; nothing where somebody cleans up.
+    fn keep_from_cleaning(&self) -> Result<Option<Self::Lock<'_>>, Self::Error>;
 
     /// A stamp of now, for something that has just gone out of use.
     fn stamp(&self) -> u64;

@@ -289,6 +289,7 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
 /// All of the clean-up but for sparse lists, which are named.
 fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     let mut sparse = Vec::new();
+    let _cleaning = store.lock_cleaning()?;
     let Some(_lock) = store.lock_directory(true)? else { return Ok((Swept::default(), sparse)) };
     let directory = Directory::read(store)?;
     split::recycle(store, &directory, usize::MAX)?;

@@ -245,6 +245,24 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
     }
 }
 
+/// An insert that would wait for the directory doesn't wait for who cleans up.
+#[test]
+fn a_split_that_waits_does_not_wait_for_a_clean_up() {
+    let mut pair = Pair::new(&plan(32, Metric::InnerProduct, false));
+    for vector in clustered(1500, 32, true, 8) {
+        pair.insert(Some(vector), false);
+    }
+    let list = pair.directory.live_lists()[0];
+    let made = |pair: &Pair| Directory::read(&pair.store).unwrap().meta.next_list;
+    let before = made(&pair);
+    for cleans_up in [true, false] {
+        pair.store.clean_up_by_another(cleans_up);
+        let is_split = split(&pair.store, &pair.directory, list, true, &mut |_| Ok(None)).unwrap();
+        assert_eq!(is_split, !cleans_up);
+        assert_eq!(made(&pair) > before, !cleans_up);
+    }
+}
+
 /// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.
 #[test]
 fn rows_come_while_a_split_works() {

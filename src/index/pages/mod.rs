@@ -20,7 +20,9 @@ use mrl_index::store::{ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
 use crate::index::pages::change::BufferChange;
-use crate::index::pages::lock::{DIRECTORY_LOCK, HeavyLock, mode_of};
+use crate::index::pages::lock::{
+    ALONE, CLEANING_LOCK, DIRECTORY_LOCK, HeavyLock, IN_COMMON, mode_of,
+};
 use crate::index::pages::page::{
     Buffer, HEADER_BYTES, SharedPage, body_of_mut, check_header, initialise, is_new, set_end,
 };
@@ -251,37 +253,26 @@ impl PageStore for BufferStore {
     }
 
     fn lock_list(&self, list: ListId, lock: ListLock) -> Result<HeavyLock, SqlError> {
-        let mode = mode_of(lock);
-        // SAFETY: the relation is open.
-        unsafe { pg_sys::LockPage(self.index, list, mode) };
-        Ok(HeavyLock { index: self.index, page: list, mode })
+        Ok(self.lock(list, mode_of(lock)))
     }
 
     fn try_lock_list(&self, list: ListId, lock: ListLock) -> Result<Option<HeavyLock>, SqlError> {
-        let (index, mode) = (self.index, mode_of(lock));
-        // SAFETY: the relation is open.
-        let is_locked = unsafe { pg_sys::ConditionalLockPage(index, list, mode) };
-        // Made only where it is held: it gives the lock back when it is dropped.
-        Ok(is_locked.then(|| HeavyLock { index, page: list, mode }))
+        Ok(self.try_lock(list, mode_of(lock)))
     }
 
     fn lock_directory(&self, wait: bool) -> Result<Option<HeavyLock>, SqlError> {
-        let mode = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
-        let lock = HeavyLock { index: self.index, page: DIRECTORY_LOCK, mode };
-        // SAFETY: the relation is open.
-        let is_locked = unsafe {
-            if wait {
-                pg_sys::LockPage(self.index, DIRECTORY_LOCK, mode);
-                true
-            } else {
-                pg_sys::ConditionalLockPage(self.index, DIRECTORY_LOCK, mode)
-            }
-        };
-        if !is_locked {
-            std::mem::forget(lock);
-            return Ok(None);
-        }
-        Ok(Some(lock))
+        Ok(match wait {
+            true => Some(self.lock(DIRECTORY_LOCK, ALONE)),
+            false => self.try_lock(DIRECTORY_LOCK, ALONE),
+        })
+    }
+
+    fn lock_cleaning(&self) -> Result<HeavyLock, SqlError> {
+        Ok(self.lock(CLEANING_LOCK, ALONE))
+    }
+
+    fn keep_from_cleaning(&self) -> Result<Option<HeavyLock>, SqlError> {
+        Ok(self.try_lock(CLEANING_LOCK, IN_COMMON))
     }
 
     fn stamp(&self) -> u64 {
