@@ -103,31 +103,27 @@ UPDATE {table} SET touched = touched + 1 WHERE id = :id;
 
 
 def grown(connection, arguments, indexes, vectors, queries, cluster):
-    """Indexes on empty tables, filled by single rows and by statements of 1,000, against one built afresh."""
+    """Indexes on empty tables, filled by rows and by statements of many, against one built afresh."""
     rows, table = len(vectors), MRL.name
     made(connection, arguments, vectors, cluster, [MRL])
     connection.execute(f"CREATE UNIQUE INDEX ON {table} (id)")
     statements = {"fresh": prepare(connection, MRL, table)}
-    # The clients share the ids: each takes every second one. Many transactions, as tables grow: what a
-    # split leaves is used again once they have ended.
-    single = f"""\\set id :turn * 2 + :client_id
+    # How many rows a statement has, and how many sessions: these share the ids.
+    ways = {"grown_by_1": (1, 2), "grown_by_1_of_8": (1, 8), "grown_by_1000": (1000, 1), "grown_at_once": (rows, 1)}
+    for name, (rows_a_statement, sessions) in ways.items():
+        script = f"""\\set id (:turn * {sessions} + :client_id) * {rows_a_statement}
 \\set turn :turn + 1
-INSERT INTO grown_by_1 SELECT * FROM {table} WHERE id = :id;
+INSERT INTO {name} SELECT * FROM {table} WHERE id >= :id AND id < :id + {rows_a_statement};
 """
-    many = f"""\\set id :turn * 1000
-\\set turn :turn + 1
-INSERT INTO grown_by_1000 SELECT * FROM {table} WHERE id >= :id AND id < :id + 1000;
-"""
-    ways = [("grown_by_1", single, 2, (rows + 1) // 2), ("grown_by_1000", many, 1, (rows + 999) // 1000)]
-    for name, script, sessions, each in ways:
         connection.execute(f"CREATE TABLE {name} {columns(arguments, vectors.shape[1], MRL.kind)}")
         connection.execute(f"CREATE INDEX {name}_index ON {name} USING {MRL.using}")
+        each = -(-rows // (rows_a_statement * sessions))
         rate, _ = pgbench(script, sessions, ("-t", str(each)), {"synchronous_commit": "off"}, {"turn": 0})
         connection.execute(f"ANALYZE {name}")
         count = connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
         if count != rows:
             raise SystemExit(f"{name} has {count} rows of {rows}")
-        print(f"{name}: {rate:.0f} statements a second, {size(connection, name) / rows:.1f} bytes a row", flush=True)
+        print(f"{name}: {rate:.2f} statements a second, {size(connection, name) / rows:.1f} bytes a row", flush=True)
         statements[name] = prepare(connection, MRL, name)
     texts, truth = [literal(query) for query in queries], nearest(vectors, queries)
     compared = {}

@@ -98,7 +98,10 @@ unsafe fn add(
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
             inserted @ (Inserted::Full(list) | Inserted::Overfull(list)) => {
-                let wait = inserted == Inserted::Overfull(list);
+                // The row is in its list: that others split theirs first is no reason to fail.
+                // SAFETY: reads a setting.
+                let may_wait = unsafe { pg_sys::LockTimeout } == 0;
+                let wait = may_wait && inserted == Inserted::Overfull(list);
                 // SAFETY: by contract.
                 let mut vectors = unsafe { HeapVectors::new(table, index) };
                 let result =

@@ -2,7 +2,7 @@
 //!
 //! The server finds a page's buffer through a table that all sessions share. `ReadRecentBuffer` (release 14)
 //! looks into one buffer instead, and says whether it is the page's. Pages found so do not count
-//! as used for the server's choice of what to evict, so every few times the long way is taken.
+//! as used for the server's choice of what to evict, so now and then the long way is taken.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -203,7 +203,7 @@ unsafe fn take_if_of(
             found
         });
         if found {
-            // Which the long way does, and this one doesn't.
+            // Which the long way does, and this one doesn't. `pg_stat_io` has no way in.
             statistics::count_hit(relation);
         }
         found

@@ -59,7 +59,7 @@ impl SqlError {
                 "A page of an mrl index may have been given another use while the scan went on: {}.",
                 self.0.message
             ))
-            .hint("Run the query again; hot_standby_feedback keeps such pages. Where it goes on, REINDEX the index on the primary.")
+            .hint("Run the query again; hot_standby_feedback keeps most such pages. Where it goes on, REINDEX the index on the primary.")
     }
 
     /// Raises the error; the server's handler takes over. Rust values on the way are dropped.

@@ -1,6 +1,7 @@
 """The index against exact answers, and under snapshots that other sessions' work must not disturb."""
 
 import numpy as np
+import psycopg
 import pytest
 from rows import BY_INDEX, BY_TABLE, plan
 
@@ -174,3 +175,46 @@ def test_pages_that_a_scan_finds_are_counted(connection):
     assert heap >= 200 and index >= 200 and read == 0, (heap, index, read)
     assert heap + index == by_explain
     connection.execute("DROP TABLE counted")
+
+
+def test_a_scan_that_is_given_up_keeps_no_pages_from_use(connection, new_connection):
+    """Errors, cursors and savepoints end scans in every way: what they have pinned is free, and the server warns of nothing."""
+    connection.execute("DROP TABLE IF EXISTS given_up, kept; CREATE TABLE given_up (id int, emb mrlvec(20))")
+    connection.execute("CREATE INDEX given_up_emb ON given_up USING mrl (emb)")
+    fill(connection, "given_up", 4000)
+    fill(connection, "kept", 20_000, 7)
+    session, said = new_connection(), []
+    session.add_notice_handler(lambda notice: said.append(notice.message_primary))
+    session.execute("SET enable_seqscan = off; SET enable_sort = off")
+    nearest = f"FROM given_up ORDER BY emb <#> '{literal(np.ones(DIMENSIONS))}'"
+    fails = f"SELECT 1 / (id % 20 - 10) {nearest} LIMIT 1000"
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        session.execute(fails)
+    session.execute("BEGIN; SAVEPOINT one")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        session.execute(fails)
+    session.execute(f"ROLLBACK TO one; DECLARE outside CURSOR FOR SELECT id {nearest}; SAVEPOINT two; FETCH 5 FROM outside")
+    session.execute(f"DECLARE inside CURSOR FOR SELECT id {nearest}; FETCH 5 FROM inside; ROLLBACK TO two")
+    assert len(session.execute("FETCH 5 FROM outside").fetchall()) == 5
+    session.execute(f"DECLARE held CURSOR WITH HOLD FOR SELECT id {nearest} LIMIT 50; FETCH 5 FROM held; COMMIT")
+    assert len(session.execute("FETCH ALL FROM held").fetchall()) == 45
+    session.execute("CLOSE held")
+    with pytest.raises(psycopg.errors.WrongObjectType):
+        session.execute("SELECT * FROM mrl_index_info('given_up')")
+    session.execute(f"""
+        DO $$ DECLARE row record; BEGIN
+            FOR row IN SELECT id {nearest} LIMIT 100 LOOP EXIT WHEN row.id % 7 = 3; END LOOP;
+            BEGIN
+                FOR row IN SELECT id {nearest} LIMIT 100 LOOP PERFORM 1 / (row.id % 7 - 3); END LOOP;
+            EXCEPTION WHEN division_by_zero THEN NULL; END;
+        END $$
+    """)
+    session.execute("BEGIN")
+    for _ in range(3):
+        session.execute("INSERT INTO given_up SELECT * FROM kept")
+    retired, made = session.execute("SELECT retired_lists, lists_made FROM mrl_index_info('given_up_emb')").fetchone()
+    session.execute("ROLLBACK")
+    # Each split has found what those before it left.
+    assert made > 100 and retired <= 16, (retired, made)
+    assert said == []
+    connection.execute("DROP TABLE given_up, kept")

@@ -128,7 +128,7 @@ def test_a_grown_index_finds_what_a_fresh_one_finds(connection, new_connection, 
         recall[table] = sum(len(a & b) for a, b in zip(found, exact, strict=True)) / (10 * len(queries))
     connection.execute("RESET ALL")
     # The standard error of a difference of two recalls of 2,000 rows is some .01.
-    assert 0.8 < recall["fresh"] < 0.99 and recall["grown"] >= recall["fresh"] - 0.02, (recall, work, lists)
+    assert 0.8 < recall["fresh"] < 0.99 and recall["grown"] >= recall["fresh"] - 0.03, (recall, work, lists)
     assert work["grown"] <= 1.25 * work["fresh"], (recall, work, lists)
     assert 0.7 * lists["fresh"] <= lists["grown"] <= 1.5 * lists["fresh"], (recall, work, lists)
     # Lists that splits have left wait for the next ones: of these 30 that is a large part.

@@ -6,6 +6,7 @@
 //! centre of a small one moves into a large one, which the next round divides among its centres. Everything follows from
 //! the seed.
 
+use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use half::f16;
@@ -88,8 +89,8 @@ pub fn centres(
 }
 
 /// The means of the vectors that are nearest to each of some centres, but for centres of fewer vectors than the share
-/// `few` of the mean: these move into large clusters, and such of no vectors at all into the largest. Nothing as in
-/// [`centres`].
+/// `few` of the mean: these move into large clusters, and such of none at all into the largest, where its vectors differ.
+/// Nothing as in [`centres`].
 pub fn moved(
     sample: Rows,
     centres: &[f16],
@@ -261,40 +262,65 @@ fn even_out(
     spherical: bool,
     few: f64,
 ) -> Result<(), OutOfMemory> {
-    const TOWARDS_THE_VECTOR: f32 = 0.1;
     let width = sample.dimensions;
     let count = clusters.ranges.len();
     let size = |cluster: usize| clusters.ranges[cluster].len();
     let mean = sample.count() as f64 / count.max(1) as f64;
-    let small =
-        (0..count).filter(|cluster| size(*cluster) == 0 || (size(*cluster) as f64) < few * mean);
-    let mut small: Vec<usize> = mrl_memory::collect(small)?;
-    small.sort_unstable_by_key(|cluster| (size(*cluster), *cluster));
-    let mut shared_by = mrl_memory::filled(1usize, count)?;
-    for given_up in small {
-        let share = |cluster: &usize| size(*cluster) as f64 / shared_by[*cluster] as f64;
-        let Some(largest) = (0..count).max_by(|a, b| share(a).total_cmp(&share(b))) else { break };
-        if size(given_up) > 0 && share(&largest) < MANY * mean {
-            break;
-        }
-        let members = clusters.of_cluster(largest);
-        let among = shared_by[largest];
-        let Some(index) = members.get(members.len() * among / (among + 1)) else { break };
-        shared_by[largest] += 1;
-        let vector = sample.row(*index);
-        let centre = &centres[largest * width..][..width];
-        let near: Vec<f32> = centre
-            .iter()
-            .zip(vector)
-            .map(|(c, x)| c.to_f32() + TOWARDS_THE_VECTOR * (x.to_f32() - c.to_f32()))
-            .collect();
-        let length = near.iter().map(|x| x * x).sum::<f32>().sqrt();
-        let scale = if spherical && length > 0.0 { 1.0 / length } else { 1.0 };
-        for (component, x) in centres[given_up * width..][..width].iter_mut().zip(near) {
-            *component = f16::from_f32(x * scale);
-        }
+    // Where only directions count a mean of nothing is no centre.
+    let is_nowhere = |cluster: usize| {
+        let centre = &centres[cluster * width..][..width];
+        size(cluster) == 0 || spherical && centre.iter().all(|x| x.to_f32() == 0.0)
+    };
+    let is_small = |cluster: usize| is_nowhere(cluster) || (size(cluster) as f64) < few * mean;
+    let given_up = (0..count).filter(|cluster| is_small(*cluster));
+    let mut given_up: Vec<(bool, usize, usize)> = mrl_memory::collect(
+        given_up.map(|cluster| (!is_nowhere(cluster), size(cluster), cluster)),
+    )?;
+    given_up.sort_unstable();
+    // The others, by how many vectors they have for each centre, which grows.
+    let mut large = BinaryHeap::new();
+    for cluster in (0..count).filter(|cluster| !is_small(*cluster)) {
+        mrl_memory::add(&mut large, (size(cluster), cluster, 1))?;
+    }
+    for (is_somewhere, _, small) in given_up {
+        let near = loop {
+            let Some((share, cluster, centres_there)) = large.pop() else { return Ok(()) };
+            if is_somewhere && (share as f64) < MANY * mean {
+                return Ok(());
+            }
+            let members = clusters.of_cluster(cluster);
+            // Another one for each centre.
+            let first = members.len() * centres_there / (centres_there + 1);
+            if let Some(vector) = one_that_differs(sample, members, first) {
+                let centres_there = centres_there + 1;
+                large.push((members.len() / centres_there, cluster, centres_there));
+                break next_to(&centres[cluster * width..][..width], vector, spherical)?;
+            }
+        };
+        centres[small * width..][..width].copy_from_slice(&near);
     }
     Ok(())
+}
+
+/// One of a cluster's vectors, from a place among them on, that is not as its first is; nothing where most are equal, which
+/// no centres can part.
+fn one_that_differs<'a>(sample: Rows<'a>, members: &[usize], first: usize) -> Option<&'a [f16]> {
+    const TRIES: usize = 4;
+    let member =
+        |place: usize| members.get(place % members.len().max(1)).map(|row| sample.row(*row));
+    let usual = member(0)?;
+    let step = (members.len() / (TRIES + 1)).max(1);
+    (0..TRIES).filter_map(|i| member(first + i * step)).find(|vector| *vector != usual)
+}
+
+/// A place next to a centre, towards a vector.
+fn next_to(centre: &[f16], vector: &[f16], spherical: bool) -> Result<Vec<f16>, OutOfMemory> {
+    const TOWARDS_THE_VECTOR: f32 = 0.1;
+    let near = |c: f16, x: f16| c.to_f32() + TOWARDS_THE_VECTOR * (x.to_f32() - c.to_f32());
+    let components = || centre.iter().zip(vector).map(|(c, x)| near(*c, *x));
+    let length = components().map(|x| x * x).sum::<f32>().sqrt();
+    let scale = if spherical && length > 0.0 { 1.0 / length } else { 1.0 };
+    mrl_memory::collect(components().map(|x| f16::from_f32(x * scale)))
 }
 
 #[cfg(test)]
@@ -338,6 +364,22 @@ mod tests {
                 assert_eq!(axis, index % axes, "{axes} axes");
             }
         }
+    }
+
+    /// Half of the vectors are equal: no centre moves to where they are.
+    #[test]
+    fn equal_vectors_attract_no_centres() {
+        let mut equal = vec![0.0; 32];
+        equal[0] = 1.0;
+        let vectors =
+            (0..600).flat_map(|_| unit(equal.clone())).chain(around_axes(30, 20, 32, 0.2));
+        let vectors: Vec<f16> = vectors.collect();
+        let rows = Rows::new(&vectors, 32);
+        let centres = centres_of(rows, 30, 1);
+        let assigned = assign(rows, Rows::new(&centres, 32), true, &Workers::single()).unwrap();
+        let mut sizes = [0; 30];
+        assigned.iter().for_each(|cluster| sizes[*cluster as usize] += 1);
+        assert!(sizes.iter().filter(|size| **size > 0).count() >= 28, "{sizes:?}");
     }
 
     /// A third of the vectors lie close around one axis of 20: few centres are drawn from among them.

@@ -64,6 +64,10 @@ fn replace<S: PageStore>(
     wait: bool,
     vectors: &mut Vectors<S::Error>,
 ) -> Result<bool, S::Error> {
+    // Before anything is waited for; the newer directory is asked once more.
+    if !has_room_for_lists(directory, parts) {
+        return Ok(false);
+    }
     let not_cleaning = if wait { store.keep_from_cleaning()? } else { None };
     let Some(_directory_lock) = store.lock_directory(not_cleaning.is_some())? else {
         return Ok(false);

@@ -104,7 +104,7 @@ pub trait PageStore {
 
     /// A stamp of now, for something that has just gone out of use.
     fn stamp(&self) -> u64;
-    /// Whether no scan that began before the stamp can still run.
+    /// Whether no scan that began before the stamp can still run. Asked where no page is held.
     fn is_past(&self, stamp: u64) -> bool;
     /// Called in every loop; an error ends the work, between two changes. An error too where memory is short
     /// ([`mrl_memory::check`]).

@@ -275,6 +275,7 @@ impl<S: PageStore> Pass<'_, S> {
 /// sparse lists anew. That comes at last: it may need room, of which there is none where a disk is full, and the
 /// pages given back before are the first that it takes.
 pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
+    let _cleaning = store.lock_cleaning()?;
     let (swept, sparse) = sweep(store)?;
     if !sparse.is_empty() {
         store.publish_offers()?;
@@ -289,7 +290,6 @@ pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
 /// All of the clean-up but for sparse lists, which are named.
 fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     let mut sparse = Vec::new();
-    let _cleaning = store.lock_cleaning()?;
     let Some(_lock) = store.lock_directory(true)? else { return Ok((Swept::default(), sparse)) };
     let directory = Directory::read(store)?;
     split::recycle(store, &directory, usize::MAX)?;

@@ -210,6 +210,7 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
     let others = clustered(6000, 100, true, 5);
     let rows = numbered(vectors.clone());
     let strangers = numbered(others);
+    // Of lists that are cut together most rows keep a code against another's centre.
     for (at_hand, least, most) in
         [(Some(&rows), 1.0, 1.0), (None, 0.05, 0.8), (Some(&strangers), 0.05, 0.8)]
     {
@@ -243,6 +244,31 @@ fn a_split_encodes_rows_anew_where_it_finds_their_vectors() {
             "{share} are encoded against their lists' own centres"
         );
     }
+}
+
+/// A list that nobody splits is due to be, and then too long.
+#[test]
+fn a_list_is_full_and_then_overfull() {
+    let store = MemoryStore::new();
+    create_empty(&store, &plan(16, Metric::InnerProduct, false)).unwrap();
+    let directory = Directory::read(&store).unwrap();
+    // With the first row of each block it is told how long the list is.
+    let mut told = vec![];
+    for (tid, vector) in &numbered(clustered(3200, 16, true, 3)) {
+        let inserted = insert(&store, &directory, *tid, vector, false).unwrap();
+        if inserted != Inserted::Done {
+            let slots = info(&store).unwrap().slots;
+            told.push((slots, inserted));
+        }
+    }
+    let list = directory.live_lists()[0];
+    let overfull = told.iter().position(|(_, inserted)| *inserted == Inserted::Overfull(list));
+    let (full, overfull) = told.split_at(overfull.expect("a list that is too long"));
+    assert!(
+        full.iter().all(|told| (2177..=2720).contains(&told.0) && told.1 == Inserted::Full(list))
+    );
+    assert!(overfull.iter().all(|told| told.0 > 2720 && told.1 == Inserted::Overfull(list)));
+    assert!(full.len() == 17 && overfull.len() > 10, "{told:?}");
 }
 
 /// An insert that would wait for the directory doesn't wait for who cleans up.
