@@ -16,7 +16,7 @@ fn lists_seen(lists: usize, is_short: bool) -> f64 {
 /// How many times as many lists a first round looks into by default as the funnel is tuned for. A grown index loses less of a fresh one's recall the more lists are looked into, and so
 /// does a scan with a filter of that of one without.
 pub(crate) fn default_thoroughness(is_short: bool) -> f64 {
-    if is_short { 1.0 } else { 4.0 / 3.0 }
+    if is_short { 1.0 } else { 1.5 }
 }
 
 /// Rows whose blocks' summaries the first round scores by default where there are so many lists.
