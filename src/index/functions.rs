@@ -101,6 +101,20 @@ fn index_argument(call: &Call, lock: u32) -> Result<Opened, SqlError> {
     Opened::new(pg_sys::Oid::from(call.get::<i32>(0)? as u32), lock)
 }
 
+/// What an index's lists tell, which are read without their locks, while others go on writing.
+fn read_beside_others<T>(
+    call: &Call,
+    read: fn(&BufferStore) -> Result<T, SqlError>,
+) -> Result<T, SqlError> {
+    let opened = index_argument(call, pg_sys::AccessShareLock)?;
+    let store = opened.store();
+    let reader = store.reader()?;
+    let found = opened.named(read(&store))?;
+    // SAFETY: no error is on its way.
+    unsafe { reader.end() };
+    Ok(found)
+}
+
 /// The lock of who compares what an index has with itself and its table: it keeps away those that change either, who
 /// would be taken for damage. On a standby, where there is no such lock, it keeps away nobody.
 fn comparing() -> u32 {
@@ -117,12 +131,7 @@ fn number(number: u64) -> Option<pg_sys::Datum> {
 
 sql_function! {
     fn mrl_index_info(call) -> () {
-        let opened = index_argument(call, pg_sys::AccessShareLock)?;
-        let store = opened.store();
-        let reader = store.reader()?;
-        let info = opened.named(info::info(&store))?;
-        // SAFETY: no error is on its way.
-        unsafe { reader.end() };
+        let info = read_beside_others(call, info::info)?;
         let rows = info.rows + info.references + info.nulls + info.zeros;
         let bytes = u64::from(info.pages) * u64::from(pg_sys::BLCKSZ);
         let row: Row = vec![
@@ -148,12 +157,7 @@ sql_function! {
     }
 
     fn mrl_index_lists(call) -> () {
-        let opened = index_argument(call, pg_sys::AccessShareLock)?;
-        let store = opened.store();
-        let reader = store.reader()?;
-        let lists = opened.named(info::lists(&store))?;
-        // SAFETY: no error is on its way.
-        unsafe { reader.end() };
+        let lists = read_beside_others(call, info::lists)?;
         let rows = lists.into_iter().map(|list| {
             vec![
                 (list.list as i32).into_sql(),
