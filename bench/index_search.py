@@ -78,13 +78,17 @@ def clients(connection, arguments, indexes, queries, variants):
 
 
 def short(connection, arguments, indexes, vectors, queries, cluster):
-    """Queries of the leading 64 dimensions against the index of all, beside the full queries."""
-    made(connection, arguments, vectors, cluster, [MRL])
+    """Queries of the leading 64 dimensions against the index of all, beside the full queries, the peers' among them."""
+    made(connection, arguments, vectors, cluster, indexes)
     statement = prepare(connection, MRL, MRL.name)
     leading = queries[:, :64].astype(np.float32)
     leading = (leading / np.linalg.norm(leading, axis=1, keepdims=True)).astype(np.float16)
     variants = variants_of(arguments, MRL, statement, asked(leading), nearest(vectors, leading, 64), "64 dimensions")
-    variants += variants_of(arguments, MRL, statement, asked(queries), nearest(vectors, queries), "all dimensions")
+    texts, truth = asked(queries), nearest(vectors, queries)
+    variants += variants_of(arguments, MRL, statement, texts, truth, "all dimensions")
+    for index in indexes:
+        if index is not MRL:
+            variants += variants_of(arguments, index, prepare(connection, index, index.name), texts, truth)
     run(connection, variants)
     compare(variants)
     defaults = next(variant for variant in variants if variant.label == "defaults")
