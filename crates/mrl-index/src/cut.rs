@@ -266,8 +266,9 @@ pub(crate) fn first_centres<S: PageStore>(
     let Some(start) = coarse.get(draw as usize % coarse.len().max(1)) else { return Ok(None) };
     let one = farthest(start);
     let two = farthest(coarse[one]);
-    // Codes of equal vectors are equal, so nothing but rounding lies between them.
-    if kernels::squared_l2(coarse[one], coarse[two]) < 1e-6 {
+    // Codes of equal vectors are equal, so nothing but rounding lies between them, whatever their length.
+    let length = kernels::squared_norm(coarse[one]).max(kernels::squared_norm(coarse[two]));
+    if kernels::squared_l2(coarse[one], coarse[two]) <= 1e-6 * length {
         return Ok(None);
     }
     // The half of the rows that lies nearer to each: the two themselves may lie apart from all others.

@@ -58,7 +58,9 @@ impl Encoder {
         };
         let share = |border: usize| {
             let prefix = kernels::squared_norm(&vector[..all.range(border).end]);
-            (f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0).round() as u8
+            let share = f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0;
+            // None is that of zeros alone.
+            if prefix > 0.0 { share.round().max(1.0) as u8 } else { 0 }
         };
         let codes = (0..layers).map(|layer| {
             let code = code.layer(layer);

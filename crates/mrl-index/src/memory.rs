@@ -17,6 +17,7 @@ pub struct MemoryStore {
     locks: RefCell<Vec<(ListId, ListLock)>>,
     interruption: Cell<Option<Interruption>>,
     cleans_up: Cell<bool>,
+    interrupts_checked: Cell<u64>,
 }
 
 /// What another does when a page has been read, the next so many times.
@@ -54,6 +55,11 @@ impl MemoryStore {
         store.offered.borrow_mut().reserve(pages);
         store.locks.borrow_mut().reserve(64);
         store
+    }
+
+    /// How often somebody has asked whether to stop.
+    pub fn interrupts_checked(&self) -> u64 {
+        self.interrupts_checked.get()
     }
 
     /// Lets every scan that began before end.
@@ -201,6 +207,7 @@ impl PageStore for MemoryStore {
     }
 
     fn check_interrupts(&self) -> Result<(), Failure> {
+        self.interrupts_checked.set(self.interrupts_checked.get() + 1);
         Ok(mrl_memory::check()?)
     }
 }

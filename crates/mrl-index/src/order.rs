@@ -44,7 +44,7 @@ pub fn bar(scores: &[f32], most: usize) -> f32 {
 /// Found by halving the range in which it lies and counting: many scores are compared at once, and no branch depends on
 /// a single one, as it does where they are selected by exchanges.
 pub fn bars<const N: usize>(scores: &[f32], most: [usize; N]) -> [f32; N] {
-    /// What is counted at once, or else a sample of at least half as many.
+    /// What is counted at once, or else a sample of at least a third as many.
     const COUNTED: usize = 4096;
     // Odd, so that the sample comes from all places of blocks.
     let stride = (scores.len() / (COUNTED / 2)) | 1;

@@ -12,6 +12,7 @@ use crate::encode::{Encoder, widened};
 use crate::group::{Summaries, factors};
 use crate::layers::LEADING;
 use crate::meta::Metric;
+use crate::order::NO_BAR;
 use crate::records::{LANES, Records, wide};
 use crate::shape::Shape;
 
@@ -29,7 +30,11 @@ enum Scale {
     Between(Option<usize>, Option<usize>, f32),
 }
 
-/// The score of a row whose prefix is all but zero: nothing is known of it, so it is looked at.
+/// By how much of itself a record's term is wrong at most: that of a bfloat16, of eight significant bits. It tells where a
+/// row is much shorter than the centre of its list.
+const TERM_ERROR: f32 = 1.0 / 512.0;
+
+/// The score of what damage has made no number: nothing is known of it, so it is looked at.
 pub const UNKNOWN: f32 = f32::MAX;
 
 /// A query against one index.
@@ -149,7 +154,7 @@ impl Query {
         *scores = [base; LANES];
         let mut squared_errors = [0.0; LANES];
         kernels::score_codes(means.bytes, &self.means, scores, &mut squared_errors);
-        self.to_scores(means, scores, &mut squared_errors);
+        self.to_scores(means, 0.0, scores, &mut squared_errors);
     }
 
     /// The scores of a block's rows by at most so many layers, and the squared deviations of their errors; `scores` has
@@ -165,14 +170,17 @@ impl Query {
         *squared_errors = [0.0; LANES];
         let layers = &self.rows[..layers.min(self.rows.len())];
         kernels::score_codes(rows.bytes, layers, scores, squared_errors);
-        self.to_scores(rows, scores, squared_errors);
+        // Zeros have the product 0, and under cosine no distance: they come last.
+        let of_zeros = if self.metric == Metric::Cosine { NO_BAR } else { 0.0 };
+        self.to_scores(rows, of_zeros, scores, squared_errors);
     }
 
-    /// From inner products to scores.
+    /// From inner products to scores, where those are divided by lengths `of_zeros` of what has none.
     #[inline]
     fn to_scores(
         &self,
         records: Records,
+        of_zeros: f32,
         scores: &mut [f32; LANES],
         squared_errors: &mut [f32; LANES],
     ) {
@@ -181,8 +189,11 @@ impl Query {
         let shares = match self.scale {
             Scale::None => {
                 if self.metric == Metric::Euclidean {
-                    for (score, term) in scores.iter_mut().zip(records.terms()) {
-                        *score -= wide(*term) / 2.0;
+                    let both = scores.iter_mut().zip(squared_errors);
+                    for ((score, squared_error), term) in both.zip(records.terms()) {
+                        let half = wide(*term) / 2.0;
+                        *score -= half;
+                        *squared_error += (TERM_ERROR * half).powi(2);
                     }
                 }
                 return;
@@ -195,13 +206,14 @@ impl Query {
                 let after = after.map_or(&WHOLE, |border| records.shares(border));
                 between = std::array::from_fn(|i| {
                     let (before, after) = (squared(before, i), squared(after, i));
-                    // The share of a length that is not zero is not zero either.
-                    (before + (after - before).max(0.0) * part).sqrt().round() as u8
+                    let share = (before + (after - before).max(0.0) * part).sqrt();
+                    // That of a length that is not zero is not zero either.
+                    if share > 0.0 { share.round().max(1.0) as u8 } else { 0 }
                 });
                 &between
             }
         };
-        kernels::divide_by_lengths(shares, records.terms(), UNKNOWN, scores, squared_errors);
+        kernels::divide_by_lengths(shares, records.terms(), of_zeros, scores, squared_errors);
     }
 
     /// The share of the query's squared length that layer 0 has.

@@ -41,6 +41,11 @@ impl Exact {
     pub fn tid(&self) -> Tid {
         self.tid.0
     }
+
+    /// By the distances alone.
+    pub fn is_nearer_than(&self, other: Self) -> bool {
+        self.key > other.key
+    }
 }
 
 /// The rows that wait: the best few in order, the others as they come. Most of them are never asked

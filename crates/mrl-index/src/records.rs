@@ -9,7 +9,8 @@
 //! n bytes   code of layer 0
 //! u16       its scale, a bfloat16
 //! u16       term, a bfloat16: the vector's length; under L2 the square of its length less that of its frame's
-//! u8        of each border between layers: length of the prefix up to there, as a share of the vector's in 255ths
+//! u8        of each border between layers: length of the prefix up to there, as a share of the vector's in 255ths;
+//!           0 where the prefix is zero
 //! of each later layer:
 //! n bytes   code, of one bit a dimension
 //! u16       its scale, a bfloat16

@@ -6,7 +6,7 @@
 //! exact distance; a row is returned when its exact distance is not beaten by anything that waits.
 //! When so many rows were asked for that more of the others could have been among them, the next round
 //! probes more lists and looks into more blocks of the former ones, at the rows that have not gone on.
-//! So a scan can go on to the last row with bounded memory for what waits.
+//! So a scan can go on to the last row; what waits and what has been compared stays in memory, some bytes a row.
 //!
 //! Rows without distances come last: vectors of zeros under cosine, then NULLs.
 
@@ -157,7 +157,7 @@ pub struct Scan {
     /// Rows that may be returned before the next round.
     quota: u64,
     returned: u64,
-    last: f64,
+    last: Option<Exact>,
     waiting: Queue,
     /// Of how many rows that come next the reranker has been told.
     prefetched: usize,
@@ -197,7 +197,7 @@ impl Scan {
             more: true,
             quota: 0,
             returned: 0,
-            last: f64::NEG_INFINITY,
+            last: None,
             waiting: Queue::default(),
             prefetched: 0,
             exact: BinaryHeap::new(),
@@ -236,10 +236,11 @@ impl Scan {
             {
                 let best = *best;
                 self.exact.pop();
-                if self.steering.rounds == Rounds::Strict && best.distance() < self.last {
+                let comes_late = self.last.is_some_and(|last| best.is_nearer_than(last));
+                if self.steering.rounds == Rounds::Strict && comes_late {
                     continue;
                 }
-                self.last = best.distance();
+                self.last = Some(best);
                 self.returned += 1;
                 if let Some(next) = self.exact.peek() {
                     reranker.prefetch_place(next.tid());
@@ -248,10 +249,10 @@ impl Scan {
             }
             match self.waiting.pop()? {
                 Some(waiting) => self.rerank(store, reranker, waiting)?,
-                None => self.begin_tail(match self.steering.rounds {
-                    Rounds::One => Phase::End,
-                    _ => Phase::Zeros,
-                }),
+                None if self.steering.rounds == Rounds::One || self.is_limit_reached() => {
+                    self.begin_tail(Phase::End);
+                }
+                None => self.begin_tail(Phase::Zeros),
             }
         }
         self.next_of_tail(store)
@@ -263,8 +264,14 @@ impl Scan {
         reranker: &mut impl Reranker<Error = S::Error>,
         waiting: Waiting,
     ) -> Result<(), S::Error> {
+        store.check_interrupts()?;
         self.counters.rows_reranked += 1;
+        let (entries, shape) = (&self.directory.entries, &self.directory.encoder.shape);
         if waiting.copy == NONE {
+            if shape.keeps_copies() {
+                let head = entries[waiting.list as usize].head;
+                return Err(damaged(head, "a page of copies is not there").into());
+            }
             if self.prefetched == 0 {
                 self.prefetched = reranker.rows_at_once().max(1);
                 let others = 0..self.prefetched - 1;
@@ -273,9 +280,8 @@ impl Scan {
             }
             self.prefetched -= 1;
         }
-        if self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most) {
+        if self.is_limit_reached() {
             self.waiting.clear();
-            self.steering.rounds = Rounds::One;
         }
         let distance = match waiting.copy {
             NONE => reranker.row(waiting.tid)?,
@@ -283,7 +289,7 @@ impl Scan {
                 let body = store.read(copies)?;
                 page::check(&body, copies, Kind::Copies, waiting.list)?;
                 let slot = usize::from(waiting.slot);
-                let copy = halfs(rows::copy_of(&body, slot, &self.directory.encoder.shape));
+                let copy = halfs(rows::copy_of(&body, slot, shape));
                 drop(body);
                 Some(reranker.vector(&copy)?)
             }
@@ -294,8 +300,16 @@ impl Scan {
         Ok(())
     }
 
+    /// Whether as many rows have been compared exactly as may be: those that have been are returned.
+    fn is_limit_reached(&self) -> bool {
+        self.steering.most_reranked.is_some_and(|most| self.counters.rows_reranked >= most)
+    }
+
     /// Whether rows not yet looked at must be, before the next row is returned.
     fn is_round_due(&self) -> bool {
+        if self.is_limit_reached() {
+            return false;
+        }
         if self.counters.rounds == 0 {
             return true;
         }

@@ -234,7 +234,7 @@ impl Seen {
                 probed.take_gone(block_number(seen.ordinal, first, shape), &mut rows);
                 for lane in 0..LANES {
                     // Damage may have made a score no number: nothing is known of such a block, so it is looked into.
-                    let score = if scores[lane] > NO_BAR { scores[lane] } else { UNKNOWN };
+                    let score = if scores[lane] >= NO_BAR { scores[lane] } else { UNKNOWN };
                     let is_there = rows[lane] != 0;
                     scores[lane] = if is_there { score } else { NOTHING };
                     self.reaches[lane] += if is_there { reaches[lane] } else { 0.0 };

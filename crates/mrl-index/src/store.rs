@@ -1,7 +1,8 @@
 //! Where pages are: the one door between the index and its storage.
 //!
 //! A change locks pages one after another, always in the order *head of a list, group, its other
-//! pages; meta, directory, frames*, and takes effect as a whole or not at all, crash or not. At most
+//! pages; meta, directory, frames* (under the directory's lock, where nobody else changes both, a page of it may come before
+//! meta), and takes effect as a whole or not at all, crash or not. At most
 //! [`MOST_PAGES`] pages take part: that is what one WAL record of PostgreSQL's generic kind can hold.
 
 use std::fmt;

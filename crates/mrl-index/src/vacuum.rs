@@ -12,6 +12,7 @@ use crate::directory::Directory;
 use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
 use crate::page::{self, ListId, NONE, PageNumber, damaged};
+use crate::patience;
 use crate::references::{count_references, read_references, relink};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
@@ -315,31 +316,37 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
         if entry.state == State::Live {
             let (rows, references, slots) = rows_of(store, shape, chain)?;
             swept.rows += rows + references;
-            if slots > SLOTS_WORTH_REWRITING && (rows as f64) < SPARSE * slots as f64 {
+            let is_sparse = slots > SLOTS_WORTH_REWRITING && (rows as f64) < SPARSE * slots as f64;
+            // What is written anew lies in memory.
+            if is_sparse && rows as usize <= patience::most_slots(shape) {
                 mrl_memory::push(&mut sparse, list)?;
             }
         }
     }
+    // Of each list that they name, pages that belonged to nothing.
+    let mut stray: BTreeMap<ListId, Vec<PageNumber>> = BTreeMap::new();
     for page in (0..pages).filter(|page| !used.contains(page)) {
         store.check_interrupts()?;
-        let (is_free, list) = {
-            // A page that nobody needs and that the storage finds damaged stays as it is.
-            let Some(body) = store.read_any(page)? else { continue };
-            (page::is_free(&body), page::list(&body))
-        };
-        if is_free {
+        // A page that nobody needs and that the storage finds damaged stays as it is.
+        let Some(body) = store.read_any(page)? else { continue };
+        if page::is_free(&body) {
+            drop(body);
             store.offer(page)?;
             swept.free += 1;
-            continue;
+        } else {
+            mrl_memory::push(stray.entry(page::list(&body)).or_default(), page)?;
         }
-        // An insert may have linked it since: ask again while nobody inserts.
+    }
+    for (list, mut pages) in stray {
+        // An insert may have linked them since: ask again while nobody inserts.
         let _list_locks = lock_alone(store, list)?;
-        let entry = directory.entries.get(list as usize);
-        let is_live = entry.is_some_and(|entry| entry.state == State::Live);
-        if !is_live || !chain::pages_of(store, shape, directory.chain(list))?.contains(&page) {
-            chain::free(store, list, &[page])?;
-            swept.free += 1;
+        if directory.entries.get(list as usize).is_some_and(|entry| entry.state == State::Live) {
+            let linked = chain::pages_of(store, shape, directory.chain(list))?;
+            let linked: BTreeSet<_> = linked.into_iter().collect();
+            pages.retain(|page| !linked.contains(page));
         }
+        chain::free(store, list, &pages)?;
+        swept.free += pages.len() as u32;
     }
     Ok((swept, sparse))
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use common::*;
 use half::f16;
 use mrl_index::meta::Metric;
-use mrl_index::scan::{Epsilon, Probes, Steering};
+use mrl_index::scan::{Epsilon, Probes, Rounds, Steering};
 
 const METRICS: [Metric; 3] = [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean];
 const EXACT: Steering = Steering {
@@ -58,6 +58,17 @@ fn exact_settings_give_the_exact_answer() {
     }
 }
 
+/// A scan that compares all rows before it returns the first asks for interrupts all the while.
+#[test]
+fn whoever_compares_rows_can_be_stopped() {
+    let vectors = clustered(5000, 20, true, 3);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(20, Metric::InnerProduct, false), 4);
+    let before = store.interrupts_checked();
+    first(&store, &directory, &rows, &vectors[0], EXACT, 1);
+    assert!(store.interrupts_checked() - before >= 5000);
+}
+
 /// The defaults find nearly all of the ten nearest; a scan that goes on finds every row, once.
 #[test]
 fn defaults_find_the_nearest_and_a_scan_goes_on_to_the_last_row() {
@@ -79,6 +90,76 @@ fn defaults_find_the_nearest_and_a_scan_goes_on_to_the_last_row() {
         let (found, _) = first(&store, &directory, &rows, query, Steering::default(), usize::MAX);
         assert_eq!(found.len(), rows.len(), "{metric:?}");
         assert_eq!(found.into_iter().collect::<BTreeSet<_>>().len(), rows.len());
+    }
+}
+
+/// Who lets no more than so many rows be compared exactly gets those of them that come in order.
+#[test]
+fn a_limit_of_compared_rows_keeps_a_strict_order() {
+    let vectors = clustered(6000, 24, true, 9);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(24, Metric::InnerProduct, false), 8);
+    for most in [0, 1, 50, 500] {
+        let (probes, most_reranked) = (Probes::Lists(1), Some(most));
+        let steering =
+            Steering { probes, most_reranked, rounds: Rounds::Strict, ..Steering::default() };
+        for query in queries(&vectors, 20, None) {
+            let (found, counters) = first(&store, &directory, &rows, &query, steering, usize::MAX);
+            assert!(counters.rows_reranked <= most && found.len() as u64 <= most);
+            assert_eq!(found.is_empty(), most == 0);
+            let far = |tid: &u64| distance(Metric::InnerProduct, &rows[tid], &query);
+            assert!(found.is_sorted_by(|a, b| far(a) <= far(b) + 1e-6), "{most}");
+        }
+    }
+}
+
+/// Under L2 a short row may lie in a list of long ones, whose squared lengths are known to a few digits.
+#[test]
+fn rows_of_very_different_lengths_come_in_order() {
+    for dimensions in [16, 100] {
+        let mut random = Random(5);
+        let mut draw = |length: f32| -> Vec<f16> {
+            let scale = length / (dimensions as f32).sqrt();
+            (0..dimensions).map(|_| f16::from_f32(scale * random.normal())).collect()
+        };
+        let vectors: Vec<_> = (0..3000).map(|i| draw(10f32.powi(i % 4))).collect();
+        let asked = [draw(0.0), draw(0.1), draw(10.0)];
+        let rows = numbered(vectors);
+        let (store, directory) = built(&rows, &plan(dimensions, Metric::Euclidean, false), 2);
+        let epsilon = Epsilon::Deviations(4.0);
+        let steering =
+            Steering { probes: Probes::All, epsilon, no_funnel: true, ..Steering::default() };
+        for query in asked {
+            let (found, counters) = first(&store, &directory, &rows, &query, steering, 20);
+            assert_eq!(found, nearest(&rows, Metric::Euclidean, &query, 20), "{dimensions}");
+            assert!(counters.rows_reranked < 3000);
+        }
+    }
+}
+
+/// Rows whose leading dimensions are all zero, or all dimensions, are as many as go on from a round, and no reason to lose
+/// the nearest.
+#[test]
+fn rows_of_zeros_do_not_crowd_out_the_nearest() {
+    let (count, dimensions, asked) = (20_000, 100, 64);
+    let clustered = clustered(count, dimensions, true, 4);
+    for (metric, zeros) in
+        [(Metric::InnerProduct, dimensions), (Metric::InnerProduct, asked), (Metric::Cosine, asked)]
+    {
+        let mut vectors = clustered.clone();
+        vectors.iter_mut().step_by(20).for_each(|row| row[..zeros].fill(f16::ZERO));
+        let rows = numbered(vectors.clone());
+        let (store, directory) = built(&rows, &plan(dimensions, metric, false), 14);
+        let others: Vec<_> = vectors.into_iter().filter(|row| row[0] != f16::ZERO).collect();
+        let mut hits = 0;
+        for query in queries(&others, 40, Some(asked)) {
+            let (found, counters) =
+                first(&store, &directory, &rows, &query, Steering::default(), 10);
+            let expected = nearest(&rows, metric, &query, 10);
+            hits += expected.iter().filter(|tid| found.contains(tid)).count();
+            assert!(counters.rows_reranked < 600, "{metric:?}: {}", counters.rows_reranked);
+        }
+        assert!(hits >= 360, "{metric:?}, {zeros}: {hits} of 400");
     }
 }
 

@@ -188,11 +188,11 @@ impl Kernels {
         &self,
         shares: &[u8; 32],
         terms: &CodeScales,
-        unknown: f32,
+        of_zeros: f32,
         scores: &mut CodeScores,
         squared_errors: &mut CodeScores,
     ) {
-        (self.divide_by_lengths)(shares, terms, unknown, scores, squared_errors);
+        (self.divide_by_lengths)(shares, terms, of_zeros, scores, squared_errors);
     }
 
     /// [`crate::at_least`] with this set.

@@ -474,11 +474,11 @@ pub(crate) fn divide_by_lengths<I: InstructionSet>(
     _: I,
     shares: &[u8; 32],
     terms: &CodeScales,
-    unknown: f32,
+    of_zeros: f32,
     scores: &mut CodeScores,
     squared_errors: &mut CodeScores,
 ) {
-    scalar::divide_by_lengths(shares, terms, unknown, scores, squared_errors);
+    scalar::divide_by_lengths(shares, terms, of_zeros, scores, squared_errors);
 }
 
 #[inline(always)]

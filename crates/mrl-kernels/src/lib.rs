@@ -275,16 +275,16 @@ pub fn score_codes(
 
 /// Divides the scores of 32 rows by lengths: of row r `shares[r]` / 255 times the magnitude of its term, a bfloat16.
 /// The squared deviations of their errors are divided by the lengths' squares. Where the length is not positive the score
-/// is `unknown`, and the deviation 0.
+/// is `of_zeros`, and the deviation 0.
 #[inline]
 pub fn divide_by_lengths(
     shares: &[u8; 32],
     terms: &CodeScales,
-    unknown: f32,
+    of_zeros: f32,
     scores: &mut CodeScores,
     squared_errors: &mut CodeScores,
 ) {
-    chosen().divide_by_lengths(shares, terms, unknown, scores, squared_errors);
+    chosen().divide_by_lengths(shares, terms, of_zeros, scores, squared_errors);
 }
 
 /// Bit i tells whether score i is at least `bar`; a NaN is not.

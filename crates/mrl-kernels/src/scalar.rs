@@ -168,7 +168,7 @@ fn score_codes(
 pub(crate) fn divide_by_lengths(
     shares: &[u8; 32],
     terms: &CodeScales,
-    unknown: f32,
+    of_zeros: f32,
     scores: &mut CodeScores,
     squared_errors: &mut CodeScores,
 ) {
@@ -177,7 +177,7 @@ pub(crate) fn divide_by_lengths(
         let length = f32::from(*share) / 255.0 * wide(*term).abs();
         let is_positive = length > 0.0;
         let inverse = if is_positive { 1.0 / length } else { 0.0 };
-        *score = if is_positive { *score * inverse } else { unknown };
+        *score = if is_positive { *score * inverse } else { of_zeros };
         *squared *= inverse * inverse;
     }
 }
