@@ -5,7 +5,8 @@
 
 use half::f16;
 use mrl_index::group::Tid;
-use mrl_index::meta::Metric;
+use mrl_index::meta::{META_PAGE, Metric};
+use mrl_index::page::damaged;
 use mrl_index::scan::Reranker;
 use mrl_vector::distance;
 use pgrx::pg_sys;
@@ -159,6 +160,10 @@ impl Reranker for HeapReranker {
     }
 
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
+        // What an expression gave is kept in the index, whatever a damaged one says.
+        if self.column <= 0 {
+            return Err(damaged(META_PAGE, "an index of an expression keeps no vectors").into());
+        }
         self.check(tid)?;
         // The table overwrites it with the place of the row's version that is seen.
         let mut pointer = item_pointer(tid);

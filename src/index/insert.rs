@@ -98,10 +98,9 @@ unsafe fn add(
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
             inserted @ (Inserted::Full(list) | Inserted::Overfull(list)) => {
-                // The row is in its list: that others split theirs first is no reason to fail.
-                // SAFETY: reads a setting.
-                let may_wait = unsafe { pg_sys::LockTimeout } == 0;
-                let wait = may_wait && inserted == Inserted::Overfull(list);
+                // The row is in its list: that others work on lists is no reason to fail.
+                let patient = WithoutLockTimeout::begin();
+                let wait = patient.0 == 0 && inserted == Inserted::Overfull(list);
                 // SAFETY: by contract.
                 let mut vectors = unsafe { HeapVectors::new(table, index) };
                 let result =
@@ -111,5 +110,22 @@ unsafe fn add(
                 return result.map(drop);
             }
         }
+    }
+}
+
+/// `lock_timeout` is off for as long as it lives; it has what it was.
+struct WithoutLockTimeout(i32);
+
+impl WithoutLockTimeout {
+    fn begin() -> Self {
+        // SAFETY: the session's own setting, which the server reads where it begins to wait.
+        Self(unsafe { (&raw mut pg_sys::LockTimeout).replace(0) })
+    }
+}
+
+impl Drop for WithoutLockTimeout {
+    fn drop(&mut self) {
+        // SAFETY: as in `begin`. Nothing else has set it: a split runs no SQL.
+        unsafe { pg_sys::LockTimeout = self.0 };
     }
 }

@@ -177,13 +177,25 @@ impl Heap {
         tid: pg_sys::ItemPointerData,
         slot: *mut pg_sys::TupleTableSlot,
     ) -> (bool, bool) {
-        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
-        let is_known = self.recent.as_ref().is_some_and(|recent| recent.address(block).is_some());
-        if !is_known && self.find(block).is_null() {
-            return (false, false);
-        }
         // SAFETY: by contract; the server's own snapshot lives as long as it.
-        (true, unsafe { self.fetch(tid, &raw mut pg_sys::SnapshotAnyData, slot) })
+        unsafe {
+            let locked = self.lock_recent(block_of(tid));
+            // It was somewhere else, if it was read before.
+            if locked.is_none() && self.find(block_of(tid)).is_null() {
+                return (false, false);
+            }
+            (true, self.fetch_from(locked, tid, &raw mut pg_sys::SnapshotAnyData, slot))
+        }
+    }
+
+    /// Pins and locks a page in common with other readers, where it is in the buffer that it was in.
+    ///
+    /// # Safety
+    /// No page of the table is locked by us.
+    unsafe fn lock_recent(&self, block: u32) -> Option<pg_sys::Buffer> {
+        let recent = self.recent.as_deref()?;
+        // SAFETY: by contract; the table is open.
+        unsafe { buffer::lock_recent(self.table, FORK, block, recent) }
     }
 
     /// Puts the version that the snapshot sees of the row at a TID into the slot, as the table's own routine does,
@@ -194,16 +206,29 @@ impl Heap {
     /// The TID lies in the table; the slot was made for it; the snapshot is registered or active.
     pub unsafe fn fetch(
         &self,
+        tid: pg_sys::ItemPointerData,
+        snapshot: pg_sys::Snapshot,
+        slot: *mut pg_sys::TupleTableSlot,
+    ) -> bool {
+        // SAFETY: by contract; no page of the table is locked by us.
+        unsafe {
+            let locked = self.lock_recent(block_of(tid));
+            self.fetch_from(locked, tid, snapshot, slot)
+        }
+    }
+
+    /// The same, from a page that may be locked already.
+    ///
+    /// # Safety
+    /// As [`Heap::fetch`]; the buffer is the page's.
+    unsafe fn fetch_from(
+        &self,
+        locked: Option<pg_sys::Buffer>,
         mut tid: pg_sys::ItemPointerData,
         snapshot: pg_sys::Snapshot,
         slot: *mut pg_sys::TupleTableSlot,
     ) -> bool {
-        let block = u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo);
-        let recent = self.recent.as_deref();
-        // SAFETY: by contract; no page of the table is locked by us.
-        let locked = unsafe {
-            recent.and_then(|recent| buffer::lock_recent(self.table, FORK, block, recent))
-        };
+        let (block, recent) = (block_of(tid), self.recent.as_deref());
         // SAFETY: by contract: a slot of such a table is one for rows in buffers. Its room for a row's address
         // lives as long as it; the pin goes over to it, or is given back.
         let (found, buffer) = unsafe {
@@ -244,4 +269,9 @@ impl Heap {
         }
         found
     }
+}
+
+/// The block of a TID.
+fn block_of(tid: pg_sys::ItemPointerData) -> u32 {
+    u32::from(tid.ip_blkid.bi_hi) << 16 | u32::from(tid.ip_blkid.bi_lo)
 }

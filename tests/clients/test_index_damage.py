@@ -11,6 +11,8 @@ ROWS, DIMENSIONS = 6000, 64
 DAMAGE = ("XX001", "XX002", "58P01", "22000")
 # Bytes of a page that the server's log relies on: where its free space begins and ends.
 PAGE_BYTES, LOWER, UPPER_END = 8192, 12, 16
+# Where the first page says that the index keeps vectors: behind the server's header, in our own.
+KEEPS_VECTORS = 24 + 49
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,27 @@ def test_damaged_pages_are_errors_or_go_unnoticed(cluster, operator, options):
         server.control("stop", "-m", "fast")
     assert "terminated by signal" not in server.log.read_text()
     assert errors > 0, "no damage was met"
+
+
+def test_an_index_of_an_expression_that_has_lost_its_vectors_is_an_error(cluster):
+    """Nothing of the table's columns is taken for what the expression gave."""
+    server = cluster("autovacuum = off")
+    with server.connect() as connection:
+        connection.execute(f"CREATE EXTENSION pg_mrl; CREATE TABLE t (id int, emb mrlvec({DIMENSIONS}))")
+        fill(connection, "t", id=np.arange(ROWS), emb=clustered(ROWS, DIMENSIONS, 1))
+        connection.execute("CREATE INDEX t_emb ON t USING mrl ((emb::mrlvec(32))); CHECKPOINT")
+        path = connection.execute("SELECT pg_relation_filepath('t_emb')").fetchone()[0]
+    server.control("stop", "-m", "fast")
+    with (server.data / path).open("r+b") as file:
+        file.seek(KEEPS_VECTORS)
+        assert file.read(1) == b"\x01"
+        file.seek(KEEPS_VECTORS)
+        file.write(b"\x00")
+    server.control("start")
+    with server.connect() as connection:
+        connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+        for vector in clustered(5, 32, 2):
+            with pytest.raises(psycopg.DatabaseError) as caught:
+                connection.execute(f"SELECT id FROM t ORDER BY emb::mrlvec(32) <#> '{literal(vector)}' LIMIT 10")
+            assert caught.value.sqlstate in DAMAGE, caught.value
+    assert "terminated by signal" not in server.log.read_text()
