@@ -477,6 +477,9 @@ BEGIN
         RAISE EXCEPTION 'index "%" answers queries of its own dimension only', target.name
             USING ERRCODE = 'feature_not_supported', HINT = 'Leave dim out.';
     END IF;
+    IF sample IS NULL OR k IS NULL OR sample < 1 OR k < 1 THEN
+        RAISE EXCEPTION 'sample and k must be at least 1' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     asked := CASE WHEN dim IS NULL THEN target.indexed
         ELSE format('%1$I.l2_normalize(%1$I.subvector(%2$s, 1, %3$s))', schema, target.indexed, dim) END;
     sampling := format('SELECT (%1$s)::text AS vector FROM %2$s WHERE %3$s IS NOT NULL%4$s ORDER BY random() LIMIT %5$s',

@@ -75,7 +75,9 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub fn get(&mut self, key: Key) -> Option<Rc<Cached>> {
+    /// The answer, if it is among those that are kept in `limit` bytes.
+    pub fn get(&mut self, key: Key, limit: usize) -> Option<Rc<Cached>> {
+        self.shrink(limit);
         self.uses += 1;
         let entry = self.entries.get_mut(&self.hasher.hash_one(key))?;
         if entry.key() != key {

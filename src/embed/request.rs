@@ -85,7 +85,7 @@ impl<'a> Request<'a> {
         let key = Key { model: &self.model, prefix: self.prefix, text };
         let known = STATE.with_borrow_mut(|state| {
             state.empty_cache_if_settings_changed();
-            let known = state.cache.get(key);
+            let known = state.cache.get(key, settings::cache_bytes());
             let counters = state.counters(&self.model);
             counters.texts += 1;
             counters.cache_hits += i64::from(known.is_some());

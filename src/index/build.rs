@@ -67,7 +67,6 @@ unsafe fn plan_of(table: pg_sys::Relation, index: pg_sys::Relation) -> Result<Pl
     unsafe {
         let options = options_of(index);
         let dimensions = dimensions_of(index)?;
-        options.check(dimensions)?;
         let mut random = [0u8; 16];
         pg_sys::pg_strong_random(random.as_mut_ptr().cast(), random.len());
         let number = u128::from_le_bytes(random);
@@ -77,7 +76,8 @@ unsafe fn plan_of(table: pg_sys::Relation, index: pg_sys::Relation) -> Result<Pl
             dimensions,
             coarse_dimensions: options
                 .coarse_dimensions
-                .unwrap_or_else(|| build::coarse_dimensions_for(dimensions)),
+                .unwrap_or_else(|| build::coarse_dimensions_for(dimensions))
+                .min(dimensions),
             metric: class_of(index)?.metric,
             copies: keeps_copies(table, index, &options, dimensions)?,
         })

@@ -3,6 +3,9 @@
 //! Before its first row a scan ranks the lists, scores the codes of those that it probes, and reads
 //! some hundred rows of the table; then each further row costs about a random read of the table, and
 //! scoring that grows with the number of rows asked for. Without ORDER BY there is no scan but for NULLs.
+//!
+//! All rows never come cheaper than from a sort, whatever the table is like: they do not come in exact order, and who
+//! sets no LIMIT, or groups and ranks by the distance, counts on it.
 
 use pgrx::pg_sys;
 
@@ -10,6 +13,11 @@ use pgrx::pg_sys;
 const RERANKED_FIRST: f64 = 100.0;
 /// Codes scored for what one call of an operator costs: a byte shuffle scores 32 at once.
 const CODES_AN_OPERATOR: f64 = 25.0;
+
+/// More than any other plan, and finite: the server takes differences.
+const NEVER: f64 = 1e30;
+/// How many times as much as sorted all rows cost at least.
+const DEARER: f64 = 1.25;
 
 #[pgrx::pg_guard]
 #[allow(clippy::too_many_arguments)]
@@ -32,8 +40,8 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let by_several = !orders.is_null() && (*orders).length > 1;
         if by_several || (orders.is_null() && !only_nulls(conditions)) {
             // No scan without an order, nor by two distances: ties of the first would not come by the second.
-            *startup = f64::INFINITY;
-            *total = f64::INFINITY;
+            *startup = NEVER;
+            *total = NEVER;
             *selectivity = 0.0;
             *pages = 0.0;
             #[cfg(feature = "pg18")]
@@ -60,8 +68,35 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let first = RERANKED_FIRST.min(rows) * 4.0 * operator;
         *startup = lists * operator / 4.0 + scoring(probed) + first;
         // All rows: every list is scored a few times, every row scored exactly and sorted by a heap.
-        *total = *startup + scoring(4.0) + rows * *selectivity * 8.0 * operator;
+        let all = *startup + scoring(4.0) + rows * *selectivity * 8.0 * operator;
+        *total = all.max(DEARER * sorted(&*index.rel));
     }
+}
+
+/// What all rows that a query wants of a table cost by a sequential scan and a sort, as the server reckons (`cost_seqscan`,
+/// `cost_tuplesort`), but for the conditions and how rows are taken apart, which the scan of an index has to pay too.
+fn sorted(table: &pg_sys::RelOptInfo) -> f64 {
+    const PAGE_BYTES: f64 = pg_sys::BLCKSZ as f64;
+    // What a row has in the sort's memory beside its columns.
+    const ROW_BYTES: f64 = 32.0;
+    // SAFETY: reads settings; a relation that is planned has a target.
+    let (operator, row, sequential, random, memory, width) = unsafe {
+        (
+            pg_sys::cpu_operator_cost,
+            pg_sys::cpu_tuple_cost,
+            pg_sys::seq_page_cost,
+            pg_sys::random_page_cost,
+            f64::from(pg_sys::work_mem) * 1024.0,
+            f64::from((*table.reltarget).width),
+        )
+    };
+    let scan = f64::from(table.pages) * sequential + table.tuples * row;
+    let rows = table.rows.max(2.0);
+    let sort = (2.0 * rows.log2() + 1.0) * rows * operator;
+    let bytes = rows * (width + ROW_BYTES);
+    // Written once and read once.
+    let spilled = if bytes > memory { 2.0 * bytes / PAGE_BYTES } else { 0.0 };
+    scan + sort + spilled * (0.75 * sequential + 0.25 * random)
 }
 
 /// Whether the only condition is IS NULL, which is answered without an order.

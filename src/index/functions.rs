@@ -43,10 +43,14 @@ impl Opened {
             };
             // Whoever must not look at it must not lock it either.
             if table == pg_sys::InvalidOid || !catalog::is_index_of(oid, c"mrl") {
-                return Err(SqlError::new(
-                    Code::ERRCODE_WRONG_OBJECT_TYPE,
-                    format!("\"{name}\" is not an mrl index"),
-                ));
+                let message = format!("\"{name}\" is not an mrl index");
+                let error = SqlError::new(Code::ERRCODE_WRONG_OBJECT_TYPE, message);
+                return Err(match pg_sys::get_rel_relkind(oid) as u8 {
+                    pg_sys::RELKIND_PARTITIONED_INDEX => {
+                        error.detail("It is partitioned: the partitions' indexes have the rows.")
+                    }
+                    _ => error,
+                });
             }
             let check_owner = || match catalog::owns_relation(oid) {
                 true => Ok(()),
@@ -216,8 +220,31 @@ struct Sought<'a> {
     error: Option<SqlError>,
 }
 
+/// That the session's snapshot may be compared with an index. One that was built while there were chains of updates whose
+/// values differ lacks the older ones, which a snapshot from before may still see; the server doesn't use it there either.
+fn check_snapshot(opened: &Opened) -> Result<(), SqlError> {
+    // SAFETY: the relation is open; its row of the catalog and the session's snapshot are looked at.
+    unsafe {
+        let keeps_snapshot = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
+        if !keeps_snapshot || !(*(*opened.index).rd_index).indcheckxmin {
+            return Ok(());
+        }
+        let made = pg_sys::HeapTupleHeaderGetXmin((*(*opened.index).rd_indextuple).t_data);
+        if pg_sys::TransactionIdPrecedes(made, (*pg_sys::GetTransactionSnapshot()).xmin) {
+            return Ok(());
+        }
+        let name = name_of(opened.index);
+        let message =
+            format!("index \"{name}\" cannot be compared with the rows that this transaction sees");
+        Err(SqlError::new(Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .detail("It was made after the transaction's snapshot, and may lack rows that have been updated since.")
+            .hint("Check it in a later transaction, or without the table."))
+    }
+}
+
 /// The rows that the session's snapshot sees of the table and that the index lacks.
 fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError> {
+    check_snapshot(opened)?;
     let mut sought = Sought { tids, missing: BTreeSet::new(), error: None };
     // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
     // registered as long as the scan runs; the callback gets `sought` only during the call. An error takes the user

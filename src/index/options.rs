@@ -231,16 +231,3 @@ pub unsafe fn options_of(index: pg_sys::Relation) -> Options {
         epsilon: steering::parse_epsilon(text(|s| s.epsilon)).unwrap_or_default(),
     }
 }
-
-impl Options {
-    /// That they fit a column of so many dimensions.
-    pub fn check(&self, dimensions: usize) -> Result<(), SqlError> {
-        match self.coarse_dimensions {
-            Some(coarse) if coarse > dimensions => Err(SqlError::new(
-                Code::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("coarse_dims cannot be more than the column's {dimensions} dimensions"),
-            )),
-            _ => Ok(()),
-        }
-    }
-}

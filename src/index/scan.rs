@@ -229,6 +229,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
             let reranker = HeapReranker::new(scan, directory.meta.metric, vec![]);
             return Ok(Rows::Near(Box::new(Scan::new(directory, &nothing, steering)), reranker));
         }
+        if (*scan).numberOfOrderBys > 1 {
+            return Err(internal("cannot scan mrl index in the order of several distances"));
+        }
         let order = &*(*scan).orderByData;
         if order.sk_flags as u32 & pg_sys::SK_ISNULL != 0 {
             return Ok(Rows::Any(every_tid(store, &directory, wanted)?.into_iter()));

@@ -218,3 +218,21 @@ def test_a_scan_that_is_given_up_keeps_no_pages_from_use(connection, new_connect
     assert made > 100 and retired <= 16, (retired, made)
     assert said == []
     connection.execute("DROP TABLE given_up, kept")
+
+
+def test_a_check_refuses_a_snapshot_older_than_the_index(connection, new_connection):
+    """The index lacks rows that the snapshot sees and that were updated within their pages since: that is no damage."""
+    connection.execute("CREATE TABLE aged (id int, active bool, emb mrlvec(20)) WITH (fillfactor = 50)")
+    fill(connection, "aged_source", 200)
+    connection.execute("INSERT INTO aged SELECT id, true, emb FROM aged_source WHERE emb IS NOT NULL")
+    reader = new_connection()
+    reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    reader.execute("SELECT count(*) FROM aged")
+    connection.execute("UPDATE aged SET active = false WHERE id % 3 = 0")
+    connection.execute("CREATE INDEX aged_emb ON aged USING mrl (emb) WHERE active")
+    assert reader.execute("SELECT * FROM mrl_index_check('aged_emb', false)").fetchall() == []
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+        reader.execute("SELECT * FROM mrl_index_check('aged_emb', true)")
+    reader.execute("ROLLBACK")
+    assert reader.execute("SELECT * FROM mrl_index_check('aged_emb', true)").fetchall() == []
+    connection.execute("DROP TABLE aged, aged_source")

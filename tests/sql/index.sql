@@ -17,6 +17,8 @@ SELECT made(17, 24)::text AS query \gset
 SELECT plan_of($$SELECT id FROM rows ORDER BY emb <#> '$$ || :'query' || $$' LIMIT 10$$);
 SELECT plan_of($$SELECT id FROM rows ORDER BY '$$ || :'query' || $$' <#> emb LIMIT 10$$) LIMIT 2;
 SELECT plan_of($$SELECT id FROM rows ORDER BY emb <#> '$$ || :'query' || $$'$$) LIMIT 2;
+SELECT plan_of($$SELECT emb <#> '$$ || :'query' || $$' FROM rows ORDER BY 1$$) LIMIT 1;
+SELECT plan_of($$SELECT rank() OVER (ORDER BY emb <#> '$$ || :'query' || $$') FROM rows$$) LIMIT 2;
 SELECT plan_of($$SELECT id FROM rows LIMIT 10$$);
 SELECT plan_of($$SELECT id FROM rows ORDER BY emb <#> '$$ || :'query' || $$' DESC LIMIT 10$$) LIMIT 2;
 SELECT plan_of($$SELECT id FROM rows ORDER BY emb <#> '$$ || :'query' || $$' NULLS FIRST LIMIT 10$$) LIMIT 2;
@@ -90,6 +92,7 @@ SELECT count(*) FROM (SELECT id FROM rows WHERE emb IS NULL AND emb IS NOT NULL 
 
 -- Ties of one distance do not come by another: the server sorts.
 SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows ORDER BY emb <#> made(1, 24), emb <#> made(2, 24)') line;
+SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows ORDER BY emb <#> made(1, 24), emb <#> made(2, 24), id LIMIT 10') line;
 SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows ORDER BY emb <#> made(1, 24)') line;
 
 SELECT pg_index_column_has_property('rows_emb', 1, 'distance_orderable') AS by_distance, pg_index_column_has_property('rows_emb', 1, 'returnable') AS returnable;
@@ -113,6 +116,8 @@ SELECT recall >= 0.9 AS found FROM mrl_recall('rows_cosine', 100, 5, 8);
 SELECT (refused($$SELECT * FROM mrl_recall('rows_pkey')$$)).*;
 -- Of other indexes that the planner would rather use, classes that take no fewer dimensions, few vectors among NULLs.
 SELECT (refused($$SELECT * FROM mrl_recall('rows_l2', 10, 10, 8)$$)).*;
+SELECT (refused($$SELECT * FROM mrl_recall('rows_l2', 10, NULL)$$)).*;
+SELECT (refused($$SELECT * FROM mrl_recall('rows_l2', 0)$$)).*;
 SELECT recall >= 0.9 AS found FROM mrl_recall('rows_l2', 20);
 CREATE TABLE sparse (emb mrlvec(24));
 INSERT INTO sparse SELECT CASE WHEN i <= 6 THEN made(i, 24) END FROM generate_series(1, 50) i;
@@ -218,6 +223,7 @@ INSERT INTO partitioned SELECT i, made(i, 8) FROM generate_series(1, 3000) i;
 SELECT plan_of($$SELECT id FROM partitioned ORDER BY emb <#> '[1,2,3,4,5,6,7,8]' LIMIT 3$$);
 SELECT id FROM partitioned ORDER BY emb <#> made(1500, 8) LIMIT 1;
 SELECT recall > 0.9 AS found FROM mrl_recall('partitioned_emb_idx', 10);
+SELECT (refused($$SELECT * FROM mrl_index_info('partitioned_emb_idx')$$)).*;
 ALTER TABLE rows ALTER tenant TYPE bigint;
 SELECT * FROM mrl_index_check('rows_emb', true);
 
@@ -235,6 +241,15 @@ INSERT INTO equal SELECT i, made(1, 16) FROM generate_series(1, 20000) i;
 SELECT count(DISTINCT id) FROM (SELECT id FROM equal ORDER BY emb <#> made(1, 16) LIMIT 30000) s;
 SELECT * FROM mrl_index_check('equal_emb', true);
 
+-- What ALTER INDEX can't compare with the column stands in no later build's way: more dimensions than there are, are all.
+CREATE TABLE altered (emb mrlvec(16));
+CREATE INDEX altered_emb ON altered USING mrl (emb);
+ALTER INDEX altered_emb SET (coarse_dims = 17);
+TRUNCATE altered;
+REINDEX INDEX altered_emb;
+SELECT dimensions, coarse_dims FROM mrl_index_info('altered_emb');
+DROP TABLE altered;
+
 -- What is refused.
 CREATE TABLE odd (a mrlvec, b mrlvec(4001), c mrlvec(4), d int);
 SELECT statement, code, message FROM unnest(ARRAY[
@@ -246,7 +261,7 @@ SELECT statement, code, message FROM unnest(ARRAY[
     'CREATE INDEX ON odd USING mrl (d)',
     'CREATE INDEX ON odd USING mrl (c DESC)',
     'CREATE INDEX ON odd USING mrl (c) WITH (lists = 0)',
-    'CREATE INDEX ON odd USING mrl (c) WITH (coarse_dims = 9)',
+    'CREATE INDEX ON odd USING mrl (c) WITH (coarse_dims = 7)',
     'CREATE INDEX ON odd USING mrl (c) WITH (rerank = table)',
     'CREATE INDEX ON odd USING mrl (c) WITH (probes = none)',
     'CREATE INDEX ON odd USING mrl (c) WITH (epsilon = 11)',
