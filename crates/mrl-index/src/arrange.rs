@@ -7,6 +7,8 @@
 //! again. All of it works on what the rows' codes stand for, so that a list can be arranged anew
 //! without its vectors.
 
+use std::ops::Range;
+
 use half::f16;
 use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
@@ -22,12 +24,20 @@ use crate::summary::Offset;
 const ROUNDS: usize = 4;
 /// Blocks among which rows are exchanged and matched: the distances between all their means are needed.
 const BLOCKS_TOGETHER: usize = 128;
+/// Rows that are arranged together. Of a longer list, most often of rows that are alike, each so many are arranged for
+/// themselves: that bounds the memory, and how long it takes until somebody can stop it.
+const MOST_ROWS: usize = 8192;
 /// The leading dimensions tell enough of which rows are near each other: of a Matryoshka model's they have most of the
 /// meaning, of any other's they are, rotated, a sample.
 const MOST_DIMENSIONS: usize = 384;
 /// The least share that layer 0 has in the squares of what rows are arranged by: by it alone a query of few dimensions
 /// chooses blocks, and to others a little more of it does no harm. Of a Matryoshka model's vectors it has more.
 const LEADING_SHARE: f64 = 0.25;
+
+/// The rows of a list of so many that are arranged together, part after part.
+pub fn parts(count: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(MOST_ROWS).map(move |start| start..(start + MOST_ROWS).min(count))
+}
 
 /// The places of rows in the order in which they should lie. Of each its record is given and, where its frame
 /// is another than that of most, the way to it.
@@ -243,6 +253,16 @@ mod tests {
             arrange(&encoder.shape, records.iter().map(|record| (&record[..], None))).unwrap();
         for block in order.chunks(ROWS) {
             assert!(block.iter().all(|row| row % 8 == block[0] % 8), "{block:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_of_whole_blocks() {
+        for count in [0, 1, MOST_ROWS, MOST_ROWS + 1, 3 * MOST_ROWS - 1] {
+            let parts: Vec<_> = parts(count).collect();
+            assert_eq!(parts.iter().flat_map(Range::clone).count(), count);
+            assert!(parts.is_sorted_by_key(|part| part.start));
+            assert!(parts.iter().all(|part| part.start % ROWS == 0 && !part.is_empty()));
         }
     }
 

@@ -7,7 +7,7 @@
 use half::f16;
 use mrl_memory::OutOfMemory;
 
-use crate::arrange::arrange;
+use crate::arrange::{arrange, parts};
 use crate::block::ROWS;
 use crate::build::{Assigner, Encoded, Plan};
 use crate::encode::Encoder;
@@ -145,13 +145,28 @@ impl<'a, S: PageStore> Builder<'a, S> {
     /// The order in which each list's waiting rows should lie.
     fn arranged(&self) -> Result<Vec<Vec<u32>>, OutOfMemory> {
         let (lists, shape) = (&self.lists, &self.encoder.shape);
+        let no_memory = OutOfMemory { bytes: self.waiting * size_of::<u32>() };
+        let mut work = Vec::new();
+        for (list, rows) in lists.iter().map(|list| &list.rows).enumerate() {
+            for part in parts(rows.len()) {
+                mrl_memory::push(&mut work, (list, part))?;
+            }
+        }
         // None where there was no memory.
-        let orders = self.workers.map(lists.len(), 1, |index, order: &mut [Option<Vec<u32>>]| {
-            let records = lists[index].rows.iter().map(|(_, row)| (&row.record[..], None));
-            order[0] = arrange(shape, records).ok();
-        });
-        let bytes = self.waiting * size_of::<u32>();
-        orders.and_then(|orders| orders.into_iter().collect()).ok_or(OutOfMemory { bytes })
+        let compute = |place: usize, order: &mut [Option<Vec<u32>>]| {
+            let (list, part) = &work[place];
+            let rows = lists[*list].rows[part.clone()].iter();
+            order[0] = arrange(shape, rows.map(|(_, row)| (&row.record[..], None))).ok();
+        };
+        let arranged = self.workers.map(work.len(), 1, compute).ok_or(no_memory)?;
+        let mut orders = mrl_memory::filled(Vec::new(), lists.len())?;
+        for ((list, part), order) in work.iter().zip(arranged) {
+            let first = part.start as u32;
+            let places = order.ok_or(no_memory)?.into_iter().map(|place| first + place);
+            let places: Vec<u32> = mrl_memory::collect(places)?;
+            mrl_memory::extend(&mut orders[*list], &places)?;
+        }
+        Ok(orders)
     }
 
     /// Writes a block behind the others of a list.

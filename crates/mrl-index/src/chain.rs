@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use half::f16;
 
-use crate::arrange::arrange;
+use crate::arrange::{arrange, parts};
 use crate::block::ROWS;
 use crate::directory::Directory;
 use crate::group::{self, Group, Tid};
@@ -155,9 +155,16 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
             return Ok(());
         }
         let mut members = std::mem::take(&mut self.waiting);
-        let rows = members.iter();
-        let rows = rows.map(|member| (&member.row.record[..], self.offsets.get(&member.frame)));
-        let mut order = arrange(&self.directory.encoder.shape, rows)?;
+        let mut order = Vec::new();
+        for part in parts(members.len()) {
+            self.store.check_interrupts()?;
+            let first = part.start as u32;
+            let rows = members[part].iter();
+            let rows = rows.map(|member| (&member.row.record[..], self.offsets.get(&member.frame)));
+            let arranged = arrange(&self.directory.encoder.shape, rows)?;
+            mrl_memory::reserve(&mut order, arranged.len())?;
+            order.extend(arranged.into_iter().map(|place| first + place));
+        }
         let mut kept = order.split_off(if last { order.len() } else { order.len() / ROWS * ROWS });
         let mut bytes = Vec::new();
         for block in order.chunks(ROWS) {

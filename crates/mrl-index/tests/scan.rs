@@ -230,6 +230,17 @@ fn equal_rows_all_come() {
 }
 
 /// No row, one row, a zero vector.
+/// A list of more rows than are arranged together has each of them once.
+#[test]
+fn one_long_list() {
+    let vectors = clustered(20_000, 12, true, 7);
+    let rows = numbered(vectors.clone());
+    let (store, directory) = built(&rows, &plan(12, Metric::InnerProduct, false), 1);
+    let (found, _) = first(&store, &directory, &rows, &vectors[0], Steering::default(), usize::MAX);
+    assert_eq!(found.len(), 20_000);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>().len(), 20_000);
+}
+
 #[test]
 fn small_indexes() {
     for metric in METRICS {
