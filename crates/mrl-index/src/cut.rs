@@ -57,6 +57,41 @@ impl Cut {
             frames: vec![Frame::Kept(old.frame_page, old.frame_place)],
         }
     }
+
+    /// Two parts, each of the rows that are nearer to one of two centres, by what their codes say; nothing where that is
+    /// all of them. One row's vector at a time is in memory.
+    pub fn by_halves<S: PageStore>(
+        store: &S,
+        members: Vec<Member>,
+        halves: &[Vec<f16>; 2],
+        known: &mut RowVectors<S>,
+    ) -> Result<Option<Self>, S::Error> {
+        let mut parts = [Vec::new(), Vec::new()];
+        let mut sums = [Vec::new(), Vec::new()];
+        for member in members {
+            store.check_interrupts()?;
+            let vector = known.guess(&member)?;
+            let coarse = known.coarse(&vector);
+            let [first, second] =
+                [0, 1].map(|side: usize| kernels::squared_l2(&halves[side], &coarse));
+            let side = usize::from(second < first);
+            sums[side].resize(vector.len(), 0.0);
+            kernels::add_to_sums(&vector, &mut sums[side]);
+            mrl_memory::push(&mut parts[side], (member, None))?;
+        }
+        if parts.iter().any(Vec::is_empty) {
+            return Ok(None);
+        }
+        let frames = sums.iter().zip(&parts).map(|(sum, part)| frame_of(sum, part.len()));
+        Ok(Some(Self { frames: frames.collect(), parts: parts.into() }))
+    }
+}
+
+/// The frame of so many rows: their mean.
+fn frame_of(sum: &[f64], count: usize) -> Frame {
+    let count = count.max(1) as f64;
+    let mean: Vec<f32> = sum.iter().map(|x| (x / count) as f32).collect();
+    Frame::New(narrowed(&mean))
 }
 
 /// Rows that are cut, with what is known of their vectors, and with what lists are chosen by.
@@ -239,11 +274,7 @@ impl Pool {
             kernels::add_to_sums(&vector, &mut sums[side as usize]);
             mrl_memory::push(&mut cut[side as usize], (member, is_exact.then_some(vector)))?;
         }
-        let frames = sums.iter().zip(&cut).map(|(sum, part)| {
-            let count = part.len().max(1) as f64;
-            let mean: Vec<f32> = sum.iter().map(|x| (x / count) as f32).collect();
-            Frame::New(narrowed(&mean))
-        });
+        let frames = sums.iter().zip(&cut).map(|(sum, part)| frame_of(sum, part.len()));
         Ok(Cut { frames: frames.collect(), parts: cut })
     }
 }

@@ -21,7 +21,7 @@
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`], `builder` | an index of many vectors at once |
 //! | [`insert`], [`references`] | one row more |
-//! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`] | when a list is full, and what follows |
+//! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`], `recycle` | when a list is full, and what follows |
 //! | `tail` | rows without distances: NULLs, zeros under cosine |
 //! | [`query`], `ranking`, `plan`, `probed`, `seen`, `round`, `queue`, `order`, `tuning`, [`scan`] | the nearest rows, one after another |
 //! | [`workers`], [`channel`], `random` | threads, and what goes from one to another; numbers drawn by a seed |
@@ -58,6 +58,7 @@ pub mod query;
 mod queue;
 mod ranking;
 pub mod records;
+mod recycle;
 pub mod references;
 mod round;
 pub mod rows;

@@ -7,8 +7,8 @@ use crate::directory::Directory;
 use crate::group::Group;
 use crate::meta::{Entry, META_PAGE};
 use crate::page::{self, ListId, NONE, damaged};
+use crate::recycle::bump_epoch;
 use crate::shape::Shape;
-use crate::split::bump_epoch;
 use crate::store::{Change, PageStore};
 use crate::walk::Chain;
 
@@ -31,6 +31,15 @@ pub(crate) fn most_slots(shape: &Shape) -> usize {
     let vectors = if shape.keeps_copies() { 3 } else { 2 };
     let row = OVERHEAD + shape.row.record_bytes() + vectors * size_of::<f16>() * shape.dimensions;
     MOST_BYTES / row
+}
+
+/// How many of a list that is split by its codes alone.
+pub(crate) fn most_slots_of_codes(shape: &Shape) -> usize {
+    const MOST_BYTES: usize = 512 << 20;
+    /// What a row takes beside its record and its copy.
+    const OVERHEAD: usize = 256;
+    let copy = if shape.keeps_copies() { size_of::<f16>() * shape.dimensions } else { 0 };
+    MOST_BYTES / (OVERHEAD + shape.row.record_bytes() + copy)
 }
 
 /// How many slots a list has, in use or not.

@@ -14,12 +14,13 @@ use half::f16;
 use mrl_kernels as kernels;
 
 use crate::build::MOST_LISTS;
-use crate::chain::{ListWriter, Member, free, pages_of};
+use crate::chain::{ListWriter, Member};
 use crate::cut::{Cut, Frame, Pool, first_centres};
 use crate::directory::Directory;
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_PAGE, Meta, State};
 use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::patience;
+use crate::recycle::recycle;
 use crate::retiring::Retiring;
 use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore};
@@ -85,15 +86,17 @@ fn replace<S: PageStore>(
         return Ok(false);
     }
     let mut known = RowVectors::new(store, directory, vectors);
-    // So long a list most often is where its rows are alike, and to look at all of them would take much memory.
-    let slots = patience::slots_of(store, &directory.encoder.shape, directory.chain(list))?;
-    if parts == 2 && slots > patience::most_slots(&directory.encoder.shape) {
-        let mut some = Pool::default();
-        some.add(store, &directory.encoder, retiring.some_of_last(SAMPLE)?, &mut known)?;
-        if first_centres(store, &some, 0, list)?.is_none() {
-            patience::wait(store, directory, list, slots)?;
-            return Ok(false);
-        }
+    let shape = &directory.encoder.shape;
+    let slots = patience::slots_of(store, shape, directory.chain(list))?;
+    let is_long = parts == 2 && slots > patience::most_slots(shape);
+    let has_room = slots <= patience::most_slots_of_codes(shape);
+    let halves = match is_long && has_room {
+        true => halves_of_long(store, directory, &retiring, &mut known)?,
+        false => None,
+    };
+    if is_long && halves.is_none() {
+        patience::wait(store, directory, list, slots)?;
+        return Ok(false);
     }
     let members = retiring.read_last()?;
     let due = patience::slots_before_split(old);
@@ -101,12 +104,13 @@ fn replace<S: PageStore>(
         // Most of its rows are dead or have gone: there is room again.
         return Ok(false);
     }
-    let cut = match parts {
-        1 => Some(Cut::whole(members, old)),
-        _ => cut(store, directory, members, &mut retiring, &mut known)?,
+    let cut = match halves {
+        Some(halves) => Cut::by_halves(store, members, &halves, &mut known)?,
+        None if parts == 1 => Some(Cut::whole(members, old)),
+        None => cut(store, directory, members, &mut retiring, &mut known)?,
     };
     let Some(cut) = cut else {
-        patience::wait(store, directory, list, due)?;
+        patience::wait(store, directory, list, slots.max(due))?;
         return Ok(false);
     };
     let Some(mut meta) = with_room(store, &directory.meta, cut.parts.len())? else {
@@ -161,6 +165,19 @@ fn begin_list<'a, S: PageStore>(
     }
     writer.form_blocks(false)?;
     Ok(writer)
+}
+
+/// The centres by which a list is cut that is too long for all that is known of its rows to lie in memory, as a sample
+/// tells them; nothing where the rows are alike, as they most often are in so long a list.
+fn halves_of_long<S: PageStore>(
+    store: &S,
+    directory: &Directory,
+    retiring: &Retiring<S>,
+    known: &mut RowVectors<S>,
+) -> Result<Option<[Vec<f16>; 2]>, S::Error> {
+    let mut some = Pool::default();
+    some.add(store, &directory.encoder, retiring.some_of_last(SAMPLE)?, known)?;
+    first_centres(store, &some, 0, retiring.lists()[0])
 }
 
 /// Cuts the rows of the list that is retiring into two parts, or together with those of some near it, which then
@@ -393,40 +410,6 @@ fn make_live<S: PageStore>(
     meta.epoch += 1;
     meta.write(change.body_mut(meta_place));
     change.commit()
-}
-
-pub(crate) fn bump_epoch<C: Change>(change: &mut C, meta: &Meta) -> Result<(), C::Error> {
-    let place = change.lock(META_PAGE)?;
-    Meta { epoch: meta.epoch + 1, ..meta.clone() }.write(change.body_mut(place));
-    Ok(())
-}
-
-/// Takes the pages of retired lists back, of at most `most` lists that no scan can read any more. Called under
-/// the directory's lock.
-pub fn recycle<S: PageStore>(
-    store: &S,
-    directory: &Directory,
-    most: usize,
-) -> Result<usize, S::Error> {
-    let past = |entry: &Entry| entry.state == State::Retired && store.is_past(entry.retired);
-    let lists = directory.entries.iter().enumerate().filter(|(_, entry)| past(entry)).take(most);
-    let mut meta = directory.meta.clone();
-    let mut recycled = 0;
-    for (list, entry) in lists {
-        let list = list as ListId;
-        let pages = pages_of(store, &directory.encoder.shape, directory.chain(list))?;
-        // First the entry: after a crash the pages belong to nothing, and vacuum finds them.
-        let mut change = store.change()?;
-        let page = meta.directory_page(list).ok_or(damaged(META_PAGE, "no such list"))?;
-        let place = change.lock(page)?;
-        Entry { state: State::Gone, ..*entry }.write(change.body_mut(place), list);
-        bump_epoch(&mut change, &meta)?;
-        change.commit()?;
-        meta.epoch += 1;
-        free(store, list, &pages)?;
-        recycled += 1;
-    }
-    Ok(recycled)
 }
 
 #[cfg(test)]

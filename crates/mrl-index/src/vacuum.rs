@@ -13,6 +13,7 @@ use crate::group::{self, Group, References, Tid};
 use crate::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
 use crate::page::{self, ListId, NONE, PageNumber, damaged};
 use crate::patience;
+use crate::recycle::recycle;
 use crate::references::{count_references, read_references, relink};
 use crate::rows::{self, Rows};
 use crate::shape::Shape;
@@ -293,7 +294,7 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     let mut sparse = Vec::new();
     let Some(_lock) = store.lock_directory(true)? else { return Ok((Swept::default(), sparse)) };
     let directory = Directory::read(store)?;
-    split::recycle(store, &directory, usize::MAX)?;
+    recycle(store, &directory, usize::MAX)?;
     let directory = Directory::read(store)?;
     let shape = &directory.encoder.shape;
     let mut used: BTreeSet<PageNumber> = [META_PAGE, directory.meta.frames_page].into();

@@ -58,6 +58,11 @@ impl<'a, 'v, S: PageStore> RowVectors<'a, 'v, S> {
         Ok(narrowed(&encoder.decode(&member.row.record, self.frame_of(member)?)))
     }
 
+    /// What a vector's list is chosen by.
+    pub fn coarse(&self, vector: &[f16]) -> Vec<f16> {
+        self.directory.encoder.coarse(vector)
+    }
+
     fn frame_of(&mut self, member: &Member) -> Result<&[f16], S::Error> {
         let known = self.frames.iter().position(|(list, _)| *list == member.frame);
         let place = match known {

@@ -289,6 +289,32 @@ fn a_split_that_waits_does_not_wait_for_a_clean_up() {
     }
 }
 
+/// A list for whose vectors a split has no room is cut by what a sample of them and the codes say, once they differ.
+#[test]
+fn a_long_list_is_cut_by_its_codes() {
+    // Of so many dimensions, with copies, 10,800 rows take all the room.
+    let (dimensions, alike, others) = (4000, 11_500, 500);
+    let [placeholder, other] = [1.0, -1.0].map(|x| vec![f16::from_f32(x / 64.0); dimensions]);
+    let vectors = (0..alike + others).map(|i| {
+        let mut vector = if i % 24 == 0 { other.clone() } else { placeholder.clone() };
+        vector[i % 7] = if i % 24 == 0 { f16::ZERO } else { vector[0] };
+        vector
+    });
+    let rows = numbered(vectors.collect());
+    let (store, directory) = built(&rows, &plan(dimensions, Metric::InnerProduct, true), 1);
+    let list = directory.live_lists()[0];
+    assert!(split(&store, &directory, list, false, &mut |_| Ok(None)).unwrap());
+    let mut sizes: Vec<u64> =
+        mrl_index::info::lists(&store).unwrap().into_iter().map(|list| list.rows).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [others as u64, alike as u64]);
+    let mut found = Vec::new();
+    let problems = check(&store, &mut |tid| push(&mut found, tid)).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    found.sort_unstable();
+    assert!(found.iter().eq(rows.keys()));
+}
+
 /// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.
 #[test]
 fn rows_come_while_a_split_works() {
