@@ -115,6 +115,8 @@ pub fn define() {
 
 /// The settings of scans of an index.
 fn define_for_indexes() {
+    // With a plan whose rows they decide on.
+    const SHOWN: GucFlags = GucFlags::EXPLAIN;
     // SAFETY: the hooks look at the new text and keep nothing.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
@@ -123,7 +125,7 @@ fn define_for_indexes() {
             c"auto: by the index's own parameter, else by the number of its lists. all: every list.",
             &PROBES,
             GucContext::Userset,
-            GucFlags::default(),
+            SHOWN,
             Some(check_probes),
             None,
             None,
@@ -134,7 +136,7 @@ fn define_for_indexes() {
             c"auto: by the index's own parameter. exact: the distance of every row is computed.",
             &EPSILON,
             GucContext::Userset,
-            GucFlags::default(),
+            SHOWN,
             Some(check_epsilon),
             None,
             None,
@@ -146,7 +148,7 @@ fn define_for_indexes() {
         c"relaxed_order: a nearer row that is found late comes late. strict_order: it is left out. off: one round.",
         &ITERATIVE_SCAN,
         GucContext::Userset,
-        GucFlags::default(),
+        SHOWN,
     );
     GucRegistry::define_int_guc(
         c"mrl.max_scan_tuples",
@@ -156,7 +158,7 @@ fn define_for_indexes() {
         -1,
         i32::MAX,
         GucContext::Userset,
-        GucFlags::default(),
+        SHOWN,
     );
     GucRegistry::define_bool_guc(
         c"mrl.funnel",
@@ -164,7 +166,7 @@ fn define_for_indexes() {
         c"off: of every block, to see what that costs and finds.",
         &FUNNEL,
         GucContext::Userset,
-        GucFlags::default(),
+        SHOWN,
     );
 }
 

@@ -159,7 +159,7 @@ pub fn define() {
 }
 
 fn parse_rerank(text: &str) -> Option<Rerank> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "auto" => Some(Rerank::Auto),
         "heap" => Some(Rerank::Heap),
         "index" => Some(Rerank::Index),

@@ -7,7 +7,7 @@ use crate::settings;
 
 /// `auto`, `all` or a number of lists.
 pub fn parse_probes(text: &str) -> Option<Probes> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "auto" => Some(Probes::Auto),
         "all" => Some(Probes::All),
         text => {
@@ -20,7 +20,7 @@ pub fn parse_probes(text: &str) -> Option<Probes> {
 
 /// `auto`, `exact` or a number of deviations.
 pub fn parse_epsilon(text: &str) -> Option<Epsilon> {
-    match text {
+    match &*text.to_ascii_lowercase() {
         "auto" => Some(Epsilon::Auto),
         "exact" => Some(Epsilon::Exact),
         text => {

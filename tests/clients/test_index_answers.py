@@ -245,3 +245,12 @@ def test_a_merge_join_on_distances(planned, settings):
     shown = plan(planned, statement)
     assert "Merge Join" in shown and "planned_emb" in shown, shown
     assert sorted(planned.execute(statement).fetchall()) == expected
+
+
+def test_settings_of_scans_are_shown_with_a_plan(connection):
+    # Which loads the library.
+    connection.execute("SELECT '[1]'::mrlvec")
+    connection.execute("SET mrl.probes = 'ALL'; SET mrl.epsilon = 'Exact'; SET mrl.max_scan_tuples = 7")
+    shown = connection.execute("EXPLAIN (SETTINGS) SELECT 1").fetchall()[-1][0]
+    for setting in ["mrl.probes = 'ALL'", "mrl.epsilon = 'Exact'", "mrl.max_scan_tuples = '7'"]:
+        assert setting in shown, shown

@@ -81,7 +81,8 @@ pub fn insert<S: PageStore>(
         // First where it most likely is, in each of the lists: to look into all of one takes long.
         for ranks in [0..BLOCKS_SEARCHED_FIRST, BLOCKS_SEARCHED_FIRST..usize::MAX] {
             for (_, list) in &lists {
-                let _lock = store.lock_list(*list, ListLock::Shared)?;
+                // One that is kept from others may have the row, but to wait for vacuum costs more than a second code.
+                let Some(_lock) = lock_for_reference(store, directory, *list)? else { continue };
                 if !is_live(store, directory, *list)? {
                     return Ok(Inserted::Stale);
                 }
@@ -124,6 +125,19 @@ fn lock_for_row<'s, S: PageStore>(
         }
     }
     Ok((nearest, store.lock_list(nearest, ListLock::Shared)?))
+}
+
+/// Locks a list for one TID more of a row that it may have; nothing while vacuum or the end of a split keeps others from it.
+fn lock_for_reference<'s, S: PageStore>(
+    store: &'s S,
+    directory: &Directory,
+    list: ListId,
+) -> Result<Option<S::Lock<'s>>, S::Error> {
+    // Where inserts keep each other from a list the lock is most often another's, and soon free.
+    match directory.encoder.shape.row_fits_a_change() {
+        true => store.try_lock_list(list, ListLock::Shared),
+        false => store.lock_list(list, ListLock::Shared).map(Some),
+    }
 }
 
 /// Whether a list is still live; asked under its lock.

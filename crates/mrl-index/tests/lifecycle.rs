@@ -396,6 +396,12 @@ fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
     let [first, second, third, fourth] = ranked.collect::<Vec<_>>()[..] else {
         panic!("fewer than four lists")
     };
+    let has = |pair: &Pair, list, tid| {
+        let chain = pair.directory.chain(list);
+        let members =
+            read_members(&pair.store, &pair.directory, chain, usize::MAX, &|_| true).unwrap();
+        members.into_iter().any(|member| member.tids.contains(&tid))
+    };
     for (held, expected) in [
         (vec![], first),
         (vec![first], second),
@@ -408,17 +414,17 @@ fn an_insert_takes_the_next_list_while_the_nearest_is_held() {
         let tid = pair.insert(Some(vector.clone()), false);
         pair.store.hold(&[]);
         let updated = pair.insert(Some(vector.clone()), true);
-        let has = |list, tid| {
-            let chain = pair.directory.chain(list);
-            let members =
-                read_members(&pair.store, &pair.directory, chain, usize::MAX, &|_| true).unwrap();
-            members.into_iter().any(|member| member.tids.contains(&tid))
-        };
-        assert!(has(expected, tid), "with {held:?} held");
-        assert!([first, second, third].into_iter().any(|list| has(list, updated)));
-        assert!(!has(fourth, updated));
+        assert!(has(&pair, expected, tid), "with {held:?} held");
+        assert!([first, second, third].into_iter().any(|list| has(&pair, list, updated)));
+        assert!(!has(&pair, fourth, updated));
         pair.delete(&BTreeSet::from([tid, updated]));
     }
+    // An update that leaves the vector waits for none either: it gets a code of its own.
+    pair.insert(Some(vector.clone()), false);
+    pair.store.hold(&[first]);
+    let updated = pair.insert(Some(vector.clone()), true);
+    pair.store.hold(&[]);
+    assert!(!has(&pair, first, updated) && has(&pair, second, updated));
     pair.verify();
 }
 
