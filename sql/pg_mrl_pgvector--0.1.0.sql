@@ -2,6 +2,8 @@
 --
 -- A halfvec and a mrlvec are the same bytes, so the same functions of the library serve both. A
 -- vector is rounded to a mrlvec first: comparing with it gives what comparing with its cast gives.
+-- From release 14 on the operators that an index answers are written out as just that, which the server puts in their
+-- place where it plans a query: so an index on a mrlvec column answers a query of another type.
 
 \echo Use "CREATE EXTENSION pg_mrl_pgvector" to load this file. \quit
 
@@ -166,6 +168,29 @@ CREATE OPERATOR <+> (
     LEFTARG = vector, RIGHTARG = mrlvec, FUNCTION = mrlvec_l1_distance, COMMUTATOR = <+>
 );
 COMMENT ON OPERATOR <+> (vector, mrlvec) IS 'taxicab distance';
+
+-- Release 13 would look the operators up again, by the search path of whoever asks.
+DO $do$
+DECLARE
+    operator text[];
+    types text[];
+BEGIN
+    IF current_setting('server_version_num')::integer < 140000 THEN
+        RETURN;
+    END IF;
+    FOREACH operator SLICE 1 IN ARRAY
+        '{{mrlvec_negative_inner_product, <#>}, {mrlvec_cosine_distance, <=>}, {mrlvec_l2_distance, <->}}'::text[]
+    LOOP
+        FOREACH types SLICE 1 IN ARRAY '{{mrlvec, halfvec}, {halfvec, mrlvec}, {mrlvec, vector}, {vector, mrlvec}}'::text[] LOOP
+            EXECUTE format(
+                'CREATE OR REPLACE FUNCTION %s(%s, %s) RETURNS double precision
+                 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN $1::mrlvec %s $2::mrlvec',
+                operator[1], types[1], types[2], operator[2]
+            );
+        END LOOP;
+    END LOOP;
+END
+$do$;
 
 -- The index on halfvec --------------------------------------------------------------------------
 

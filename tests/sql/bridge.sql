@@ -68,6 +68,25 @@ SELECT array_agg(round(x::numeric, 6)) = :'serial' AS same, count(*) FROM (SELEC
 RESET parallel_setup_cost; RESET parallel_tuple_cost; RESET min_parallel_table_scan_size; RESET parallel_leader_participation;
 DROP TABLE wide;
 
+-- An index on a mrlvec column answers queries of other types, from release 14 on.
+CREATE TABLE answered AS SELECT i AS id, ARRAY[i % 7 - 3, i % 5 - 2, 1 + i % 11]::mrlvec::mrlvec(3) AS emb FROM generate_series(1, 5000) i;
+CREATE INDEX answered_ip ON answered USING mrl (emb);
+CREATE INDEX answered_cosine ON answered USING mrl (emb mrlvec_cosine_ops);
+CREATE INDEX answered_l2 ON answered USING mrl (emb mrlvec_l2_ops);
+ANALYZE answered;
+PREPARE by_halfvec AS SELECT emb FROM answered ORDER BY emb <#> $1::halfvec LIMIT 1;
+PREPARE by_vector AS SELECT emb FROM answered ORDER BY $1::vector <=> emb LIMIT 1;
+PREPARE by_vector_too AS SELECT emb FROM answered ORDER BY emb <-> $1::vector LIMIT 1;
+SELECT line FROM unnest('{generic,custom}'::text[]) mode, set_config('plan_cache_mode', 'force_' || mode || '_plan', false),
+    unnest(ARRAY['by_halfvec(''[1,1,1]'')', format('by_vector(%L)', :'vector'), format('by_vector_too(%L)', :'vector')]) asked,
+    LATERAL plan_of('EXECUTE ' || asked) line WHERE line ~ 'Scan|Sort';
+EXECUTE by_halfvec('[1,1,1]');
+EXECUTE by_vector(:'vector');
+EXECUTE by_vector_too(:'vector');
+RESET plan_cache_mode;
+DEALLOCATE ALL;
+DROP TABLE answered;
+
 -- Casts: implicit to halfvec, on assignment from halfvec and vector.
 CREATE FUNCTION takes_halfvec(halfvec) RETURNS text LANGUAGE sql RETURN $1::text;
 SELECT takes_halfvec(emb), (emb::halfvec)::text, h::mrlvec, v::mrlvec, h::mrlvec(2) AS truncated, v::mrlvec(2) AS truncated_too FROM item;
