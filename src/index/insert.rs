@@ -97,6 +97,7 @@ unsafe fn add(
                 return Err(damaged(META_PAGE, "a list of its directory is not live").into());
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
+            Inserted::Full(_) | Inserted::Overfull(_) if has_no_time() => return Ok(()),
             inserted @ (Inserted::Full(list) | Inserted::Overfull(list)) => {
                 // The row is in its list: that others work on lists is no reason to fail.
                 let patient = WithoutLockTimeout::begin();
@@ -111,6 +112,14 @@ unsafe fn add(
             }
         }
     }
+}
+
+/// Whether the statement may not last as long as a split: another one, with more time, is to do it.
+fn has_no_time() -> bool {
+    /// Some times what a split takes.
+    const MILLISECONDS: i32 = 500;
+    // SAFETY: reads a setting.
+    (1..MILLISECONDS).contains(&unsafe { pg_sys::StatementTimeout })
 }
 
 /// `lock_timeout` is off for as long as it lives; it has what it was.

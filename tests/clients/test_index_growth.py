@@ -137,6 +137,21 @@ def test_a_grown_index_finds_what_a_fresh_one_finds(connection, new_connection, 
     connection.execute("DROP TABLE source, grown, fresh")
 
 
+def test_an_insert_without_time_leaves_splits_to_others(connection):
+    connection.execute("CREATE TABLE hasty (emb mrlvec(64)); CREATE INDEX hasty_emb ON hasty USING mrl (emb)")
+    insert, rows = "INSERT INTO hasty VALUES (%s::mrlvec)", [literal(row) for row in clustered(2600, 64, 8)]
+    lists = "SELECT lists FROM mrl_index_info('hasty_emb')"
+    connection.execute("SET statement_timeout = '499ms'")
+    for row in rows:
+        connection.execute(insert, (row,))
+    assert connection.execute(lists).fetchone() == (1,)
+    connection.execute("SET statement_timeout = '500ms'")
+    for row in rows[:100]:
+        connection.execute(insert, (row,))
+    assert connection.execute(lists).fetchone()[0] > 1
+    connection.execute("RESET statement_timeout; DROP TABLE hasty")
+
+
 def test_an_update_that_leaves_the_vector_costs_a_reference(updated):
     """At most 16 bytes a row over a full round; vacuum takes the references back, and the next round needs no more."""
     fresh = size(updated)
