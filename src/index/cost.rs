@@ -69,16 +69,18 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         *startup = lists * operator / 4.0 + scoring(probed) + first;
         // All rows: every list is scored a few times, every row scored exactly and sorted by a heap.
         let all = *startup + scoring(4.0) + rows * *selectivity * 8.0 * operator;
-        *total = all.max(DEARER * sorted(&*index.rel));
+        *total = all.max(DEARER * sorted(&*index.rel, !index.indpred.is_null()));
     }
 }
 
-/// What all rows that a query wants of a table cost by a sequential scan and a sort, as the server reckons (`cost_seqscan`,
-/// `cost_tuplesort`), but for the conditions and how rows are taken apart, which the scan of an index has to pay too.
-fn sorted(table: &pg_sys::RelOptInfo) -> f64 {
+/// What all rows that a query wants of a table cost by a scan and a sort, as the server reckons (`cost_seqscan`,
+/// `cost_tuplesort`), but for the conditions and how rows are taken apart, which the scan of an index has to pay too. The rows
+/// of a `partial` index another index may find one by one.
+fn sorted(table: &pg_sys::RelOptInfo, partial: bool) -> f64 {
     const PAGE_BYTES: f64 = pg_sys::BLCKSZ as f64;
-    // What a row has in the sort's memory beside its columns.
+    // What a row has in the sort's memory beside its columns, and how many runs are merged at once at least.
     const ROW_BYTES: f64 = 32.0;
+    const MERGED: f64 = 6.0;
     // SAFETY: reads settings; a relation that is planned has a target.
     let (operator, row, sequential, random, memory, width) = unsafe {
         (
@@ -90,13 +92,14 @@ fn sorted(table: &pg_sys::RelOptInfo) -> f64 {
             f64::from((*table.reltarget).width),
         )
     };
-    let scan = f64::from(table.pages) * sequential + table.tuples * row;
     let rows = table.rows.max(2.0);
+    let whole = f64::from(table.pages) * sequential + table.tuples * row;
+    let scan = if partial { whole.min(rows * (random + row)) } else { whole };
     let sort = (2.0 * rows.log2() + 1.0) * rows * operator;
     let bytes = rows * (width + ROW_BYTES);
-    // Written once and read once.
-    let spilled = if bytes > memory { 2.0 * bytes / PAGE_BYTES } else { 0.0 };
-    scan + sort + spilled * (0.75 * sequential + 0.25 * random)
+    // Written and read once in each pass.
+    let passes = (bytes / memory).max(1.0).log(MERGED).ceil();
+    scan + sort + passes * 2.0 * bytes / PAGE_BYTES * (0.75 * sequential + 0.25 * random)
 }
 
 /// Whether the only condition is IS NULL, which is answered without an order.

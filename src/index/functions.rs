@@ -46,9 +46,8 @@ impl Opened {
                 let message = format!("\"{name}\" is not an mrl index");
                 let error = SqlError::new(Code::ERRCODE_WRONG_OBJECT_TYPE, message);
                 return Err(match pg_sys::get_rel_relkind(oid) as u8 {
-                    pg_sys::RELKIND_PARTITIONED_INDEX => {
-                        error.detail("It is partitioned: the partitions' indexes have the rows.")
-                    }
+                    pg_sys::RELKIND_PARTITIONED_INDEX => error
+                        .detail("It is partitioned: what has rows are the partitions' indexes."),
                     _ => error,
                 });
             }

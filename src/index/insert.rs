@@ -97,11 +97,13 @@ unsafe fn add(
                 return Err(damaged(META_PAGE, "a list of its directory is not live").into());
             }
             Inserted::Stale => stale_epoch = Some(directory.meta.epoch),
-            Inserted::Full(_) | Inserted::Overfull(_) if has_no_time() => return Ok(()),
+            Inserted::Full(_) if has_less_than(500) => return Ok(()),
+            Inserted::Overfull(_) if has_less_than(200) => return Ok(()),
             inserted @ (Inserted::Full(list) | Inserted::Overfull(list)) => {
                 // The row is in its list: that others work on lists is no reason to fail.
                 let patient = WithoutLockTimeout::begin();
-                let wait = patient.0 == 0 && inserted == Inserted::Overfull(list);
+                let may_wait = patient.0 == 0 && !has_less_than(500);
+                let wait = may_wait && inserted == Inserted::Overfull(list);
                 // SAFETY: by contract.
                 let mut vectors = unsafe { HeapVectors::new(table, index) };
                 let result =
@@ -114,12 +116,11 @@ unsafe fn add(
     }
 }
 
-/// Whether the statement may not last as long as a split: another one, with more time, is to do it.
-fn has_no_time() -> bool {
-    /// Some times what a split takes.
-    const MILLISECONDS: i32 = 500;
+/// Whether the statement may not last so many milliseconds. A split takes 100 or more: another statement, with more time, is
+/// to do it, unless the list has become far too long meanwhile.
+fn has_less_than(milliseconds: i32) -> bool {
     // SAFETY: reads a setting.
-    (1..MILLISECONDS).contains(&unsafe { pg_sys::StatementTimeout })
+    (1..milliseconds).contains(&unsafe { pg_sys::StatementTimeout })
 }
 
 /// `lock_timeout` is off for as long as it lives; it has what it was.

@@ -15,8 +15,8 @@ use crate::rows::Row;
 use crate::store::PageStore;
 use crate::workers::Workers;
 
-/// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, some
-/// 8 KB a list), fewer make a query score more summaries.
+/// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, 16 KB
+/// a list at least), fewer make a query score more summaries.
 pub const ROWS_A_LIST: usize = 1600;
 /// Leading dimensions by which rows are put into lists.
 const COARSE_DIMENSIONS: usize = 384;

@@ -109,6 +109,7 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// Adds the rows of a list.
     pub fn add<S: PageStore>(
         &mut self,
         store: &S,
@@ -126,6 +127,28 @@ impl Pool {
         if exact.iter().flatten().count() < exact.len() / 2 {
             exact.fill(None);
         }
+        self.add_known(store, encoder, (members, exact), known)
+    }
+
+    /// The same, but by what their codes say, whether the vectors are known or not.
+    pub fn add_guessed<S: PageStore>(
+        &mut self,
+        store: &S,
+        encoder: &Encoder,
+        members: Vec<Member>,
+        known: &mut RowVectors<S>,
+    ) -> Result<(), S::Error> {
+        let nothing = mrl_memory::filled(None, members.len())?;
+        self.add_known(store, encoder, (members, nothing), known)
+    }
+
+    fn add_known<S: PageStore>(
+        &mut self,
+        store: &S,
+        encoder: &Encoder,
+        (members, exact): (Vec<Member>, Vec<Option<Vec<f16>>>),
+        known: &mut RowVectors<S>,
+    ) -> Result<(), S::Error> {
         self.width = encoder.coarse_dimensions;
         mrl_memory::reserve(&mut self.members, members.len())?;
         mrl_memory::reserve(&mut self.vectors, members.len())?;
@@ -207,6 +230,18 @@ impl Pool {
             centres = kmeans::moved(sample, &centres, false, 0.0, &workers).ok_or(no_room)?;
         }
         Ok(centres)
+    }
+
+    /// The centres of two parts of the rows, those of one list; nothing where these are all alike.
+    pub fn halves<S: PageStore>(
+        &self,
+        store: &S,
+        list: ListId,
+    ) -> Result<Option<[Vec<f16>; 2]>, S::Error> {
+        let Some(halves) = first_centres(store, self, 0, list)? else { return Ok(None) };
+        let centres = self.moved(store, halves.concat())?;
+        let (first, second) = centres.split_at(self.width);
+        Ok(Some([first.to_vec(), second.to_vec()]))
     }
 
     /// Of each row the nearest of some centres.

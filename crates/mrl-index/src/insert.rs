@@ -107,7 +107,7 @@ pub fn insert<S: PageStore>(
 }
 
 /// Locks a list for one row more: the nearest of some, or, while vacuum or the end of a split keeps others from that, the
-/// next. An update that leaves the vector as it was looks for the row in all of them.
+/// next. An update that leaves the vector as it was looks for the row in all of them that are not kept from others.
 fn lock_for_row<'s, S: PageStore>(
     store: &'s S,
     directory: &Directory,

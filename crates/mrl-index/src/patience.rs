@@ -36,8 +36,8 @@ pub(crate) fn most_slots(shape: &Shape) -> usize {
 /// How many of a list that is split by its codes alone.
 pub(crate) fn most_slots_of_codes(shape: &Shape) -> usize {
     const MOST_BYTES: usize = 512 << 20;
-    /// What a row takes beside its record and its copy.
-    const OVERHEAD: usize = 256;
+    /// What a row takes beside its record and its copy, twice over while it goes from one part to another.
+    const OVERHEAD: usize = 400;
     let copy = if shape.keeps_copies() { size_of::<f16>() * shape.dimensions } else { 0 };
     MOST_BYTES / (OVERHEAD + shape.row.record_bytes() + copy)
 }

@@ -175,9 +175,16 @@ fn halves_of_long<S: PageStore>(
     retiring: &Retiring<S>,
     known: &mut RowVectors<S>,
 ) -> Result<Option<[Vec<f16>; 2]>, S::Error> {
+    let (encoder, list) = (&directory.encoder, retiring.lists()[0]);
     let mut some = Pool::default();
-    some.add(store, &directory.encoder, retiring.some_of_last(SAMPLE)?, known)?;
-    first_centres(store, &some, 0, retiring.lists()[0])
+    some.add(store, encoder, retiring.some_of_last(SAMPLE)?, known)?;
+    if first_centres(store, &some, 0, list)?.is_none() {
+        return Ok(None);
+    }
+    // All of them are going to be compared by their codes.
+    let mut some = Pool::default();
+    some.add_guessed(store, encoder, retiring.some_of_last(SAMPLE)?, known)?;
+    some.halves(store, list)
 }
 
 /// Cuts the rows of the list that is retiring into two parts, or together with those of some near it, which then

@@ -113,7 +113,9 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
     let term = offset_terms + mean_of(&|row| wide(records.terms()[row]));
     let shares = (0..shape.inner_borders()).map(|border| {
         let shares = records.shares(border);
-        mean_of(&|row| f32::from(shares[row])).round() as u8
+        let share = mean_of(&|row| f32::from(shares[row]));
+        // None is that of zeros alone.
+        if share > 0.0 { share.round().max(1.0) as u8 } else { 0 }
     });
     let codes = codes.iter().map(|(code, scale)| (&code[..], *scale));
     let spread = squared.max(0.0).sqrt();

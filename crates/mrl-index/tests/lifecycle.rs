@@ -293,26 +293,35 @@ fn a_split_that_waits_does_not_wait_for_a_clean_up() {
 #[test]
 fn a_long_list_is_cut_by_its_codes() {
     // Of so many dimensions, with copies, 10,800 rows take all the room.
-    let (dimensions, alike, others) = (4000, 11_500, 500);
-    let [placeholder, other] = [1.0, -1.0].map(|x| vec![f16::from_f32(x / 64.0); dimensions]);
-    let vectors = (0..alike + others).map(|i| {
-        let mut vector = if i % 24 == 0 { other.clone() } else { placeholder.clone() };
-        vector[i % 7] = if i % 24 == 0 { f16::ZERO } else { vector[0] };
-        vector
-    });
-    let rows = numbered(vectors.collect());
-    let (store, directory) = built(&rows, &plan(dimensions, Metric::InnerProduct, true), 1);
-    let list = directory.live_lists()[0];
-    assert!(split(&store, &directory, list, false, &mut |_| Ok(None)).unwrap());
-    let mut sizes: Vec<u64> =
-        mrl_index::info::lists(&store).unwrap().into_iter().map(|list| list.rows).collect();
-    sizes.sort_unstable();
-    assert_eq!(sizes, [others as u64, alike as u64]);
-    let mut found = Vec::new();
-    let problems = check(&store, &mut |tid| push(&mut found, tid)).unwrap();
-    assert!(problems.is_empty(), "{problems:?}");
-    found.sort_unstable();
-    assert!(found.iter().eq(rows.keys()));
+    let (dimensions, rows, others) = (4000, 12_000, 600);
+    let plan = Plan { coarse_dimensions: 384, ..plan(dimensions, Metric::InnerProduct, true) };
+    let placeholder = vec![f16::from_f32(1.0 / 64.0); dimensions];
+    let others_apart = clustered(others, dimensions, true, 4);
+    let vector = |i: usize| match i % (rows / others) {
+        0 => others_apart[i / (rows / others)].clone(),
+        _ => placeholder.clone(),
+    };
+    let rows = numbered((0..rows).map(vector).collect());
+    let (built_store, built_directory) = built(&rows, &plan, 1);
+    // A list of an index that began empty has no centre.
+    let grown_store = MemoryStore::new();
+    create_empty(&grown_store, &plan).unwrap();
+    let grown_directory = Rc::new(Directory::read(&grown_store).unwrap());
+    for (tid, vector) in &rows {
+        insert(&grown_store, &grown_directory, *tid, vector, false).unwrap();
+    }
+    for (store, directory) in [(built_store, built_directory), (grown_store, grown_directory)] {
+        let list = directory.live_lists()[0];
+        assert!(split(&store, &directory, list, false, &mut |_| Ok(None)).unwrap());
+        let lists = mrl_index::info::lists(&store).unwrap();
+        let smaller = lists.iter().map(|list| list.rows).min().unwrap();
+        assert!(lists.len() == 2 && (1..=others as u64).contains(&smaller), "{lists:?}");
+        let mut found = Vec::new();
+        let problems = check(&store, &mut |tid| push(&mut found, tid)).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        found.sort_unstable();
+        assert!(found.iter().eq(rows.keys()));
+    }
 }
 
 /// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.

@@ -229,7 +229,6 @@ fn equal_rows_all_come() {
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), rows.into_keys().collect());
 }
 
-/// No row, one row, a zero vector.
 /// A list of more rows than are arranged together has each of them once.
 #[test]
 fn one_long_list() {
@@ -241,6 +240,7 @@ fn one_long_list() {
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>().len(), 20_000);
 }
 
+/// No row, one row, a zero vector.
 #[test]
 fn small_indexes() {
     for metric in METRICS {
