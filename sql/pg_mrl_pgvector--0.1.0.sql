@@ -229,3 +229,30 @@ CREATE OPERATOR CLASS mrl_halfvec_l2_ops FOR TYPE halfvec USING mrl FAMILY mrl_h
     OPERATOR 1 <-> (halfvec, halfvec) FOR ORDER BY float_ops,
     FUNCTION 1 mrl_halfvec_index_l2(internal);
 COMMENT ON OPERATOR CLASS mrl_halfvec_l2_ops USING mrl IS 'Euclidean distance of halfvec';
+
+-- What it is made of ----------------------------------------------------------------------------
+
+-- Names were looked up by a path that begins with the extension's schema: where others may write to that, they may have
+-- put types, operators or functions there that hide those meant.
+DO $do$
+DECLARE
+    foreign_object text;
+BEGIN
+    SELECT pg_describe_object(used.refclassid, used.refobjid, used.refobjsubid) INTO foreign_object
+        FROM pg_extension bridge
+        JOIN pg_depend member ON member.refclassid = 'pg_extension'::regclass AND member.refobjid = bridge.oid AND member.deptype = 'e'
+        JOIN pg_depend used ON used.classid = member.classid AND used.objid = member.objid
+        WHERE bridge.extname = 'pg_mrl_pgvector'
+            AND used.refclassid IN ('pg_type'::regclass, 'pg_operator'::regclass, 'pg_proc'::regclass, 'pg_cast'::regclass)
+            AND NOT EXISTS (
+                SELECT FROM pg_depend owned JOIN pg_extension owner ON owner.oid = owned.refobjid
+                WHERE owned.classid = used.refclassid AND owned.objid = used.refobjid AND owned.deptype = 'e'
+                    AND owned.refclassid = 'pg_extension'::regclass AND owner.extname IN ('pg_mrl', 'vector', 'pg_mrl_pgvector')
+            )
+        LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% hides an object of pg_mrl or vector', foreign_object USING ERRCODE = 'duplicate_object',
+            HINT = 'Create the extension in a schema that only its owner can write to.';
+    END IF;
+END
+$do$;

@@ -65,14 +65,20 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
-    GucRegistry::define_string_guc(
-        c"mrl.default_model",
-        c"Model that mrl_embed uses where none is named.",
-        c"Empty: the single installed one.",
-        &DEFAULT_MODEL,
-        GucContext::Userset,
-        GucFlags::default(),
-    );
+    // SAFETY: the hook looks at the new text and keeps nothing.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"mrl.default_model",
+            c"Model that mrl_embed uses where none is named.",
+            c"Empty: the single installed one.",
+            &DEFAULT_MODEL,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(check_default_model),
+            None,
+            None,
+        );
+    }
     GucRegistry::define_enum_guc(
         c"mrl.encoder",
         c"Where embedding models run.",
@@ -187,6 +193,18 @@ unsafe fn check<T>(
         unsafe { pg_sys::GUC_check_errdetail_string = pg_sys::pstrdup(valid.as_ptr()) };
     }
     is_valid
+}
+
+/// No model has a longer name; which it is, is looked at where it is used.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check_default_model(
+    text: *mut *mut std::ffi::c_char,
+    _extra: *mut *mut std::ffi::c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    let is_short = |text: &str| (text.len() <= 128).then_some(());
+    // SAFETY: called by the server.
+    unsafe { check(text, is_short, c"A model's name has at most 128 bytes.") }
 }
 
 #[pgrx::pg_guard]

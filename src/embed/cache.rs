@@ -5,7 +5,7 @@
 //! is bounded by `mrl.cache_size`; the entry unused for the longest time goes first.
 
 use std::cell::{Ref, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
@@ -69,6 +69,8 @@ impl Entry {
 #[derive(Default)]
 pub struct Cache {
     entries: HashMap<u64, Entry>,
+    /// The hash of each by its last use.
+    order: BTreeMap<u64, u64>,
     hasher: RandomState,
     bytes: usize,
     uses: u64,
@@ -79,10 +81,13 @@ impl Cache {
     pub fn get(&mut self, key: Key, limit: usize) -> Option<Rc<Cached>> {
         self.shrink(limit);
         self.uses += 1;
-        let entry = self.entries.get_mut(&self.hasher.hash_one(key))?;
+        let hash = self.hasher.hash_one(key);
+        let entry = self.entries.get_mut(&hash)?;
         if entry.key() != key {
             return None;
         }
+        self.order.remove(&entry.last_used);
+        self.order.insert(self.uses, hash);
         entry.last_used = self.uses;
         Some(Rc::clone(&entry.value))
     }
@@ -108,9 +113,12 @@ impl Cache {
             bytes,
             last_used: self.uses,
         };
-        if let Some(replaced) = self.entries.insert(self.hasher.hash_one(key), entry) {
-            self.bytes -= replaced.bytes;
+        let hash = self.hasher.hash_one(key);
+        self.remove(hash);
+        if mrl_memory::insert(&mut self.entries, hash, entry).is_err() {
+            return;
         }
+        self.order.insert(self.uses, hash);
         self.bytes += bytes;
     }
 
@@ -120,11 +128,15 @@ impl Cache {
 
     fn shrink(&mut self, limit: usize) {
         while self.bytes > limit {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_used);
-            let Some(hash) = oldest.map(|(hash, _)| *hash) else { return };
-            if let Some(entry) = self.entries.remove(&hash) {
-                self.bytes -= entry.bytes;
-            }
+            let Some((_, hash)) = self.order.first_key_value() else { return };
+            self.remove(*hash);
+        }
+    }
+
+    fn remove(&mut self, hash: u64) {
+        if let Some(entry) = self.entries.remove(&hash) {
+            self.order.remove(&entry.last_used);
+            self.bytes -= entry.bytes;
         }
     }
 }

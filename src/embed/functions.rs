@@ -61,6 +61,7 @@ sql_function! {
         };
         let mut embeddings = Vec::new();
         for content in contents.elements()? {
+            pgrx::check_for_interrupts!();
             mrl_memory::push(&mut embeddings, embed(content)?)?;
         }
         new_array(result_element_type(call), embeddings).map(Some)

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use mrl_encoder::ModelDescription;
+use mrl_encoder::{ModelDescription, ModelName};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
@@ -200,7 +200,11 @@ impl State {
 
 /// The model named, or the default one: `mrl.default_model`, or the single one installed.
 fn resolve(model: Option<&str>) -> Result<String, SqlError> {
-    if let Some(name) = model.map(str::to_owned).or_else(settings::default_model) {
+    // What a user has written is copied once it is known to be a name.
+    if let Some(name) = model {
+        return Ok(ModelName::parse(name)?.as_str().to_owned());
+    }
+    if let Some(name) = settings::default_model() {
         return Ok(name);
     }
     let statement = door::statement();

@@ -228,7 +228,12 @@ fn check_snapshot(opened: &Opened) -> Result<(), SqlError> {
         if !keeps_snapshot || !(*(*opened.index).rd_index).indcheckxmin {
             return Ok(());
         }
-        let made = pg_sys::HeapTupleHeaderGetXmin((*(*opened.index).rd_indextuple).t_data);
+        let row = &*(*(*opened.index).rd_indextuple).t_data;
+        let frozen = pg_sys::HEAP_XMIN_FROZEN as u16;
+        let made = match row.t_infomask & frozen == frozen {
+            true => pg_sys::FrozenTransactionId,
+            false => row.t_choice.t_heap.t_xmin,
+        };
         if pg_sys::TransactionIdPrecedes(made, (*pg_sys::GetTransactionSnapshot()).xmin) {
             return Ok(());
         }

@@ -159,12 +159,9 @@ pub fn define() {
 }
 
 fn parse_rerank(text: &str) -> Option<Rerank> {
-    match &*text.to_ascii_lowercase() {
-        "auto" => Some(Rerank::Auto),
-        "heap" => Some(Rerank::Heap),
-        "index" => Some(Rerank::Index),
-        _ => None,
-    }
+    let forms = [("auto", Rerank::Auto), ("heap", Rerank::Heap), ("index", Rerank::Index)];
+    let form = forms.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+    form.map(|(_, form)| form)
 }
 
 validator!(validate_rerank, "rerank", "\"auto\", \"heap\" and \"index\"", |text| {

@@ -7,9 +7,9 @@ use crate::settings;
 
 /// `auto`, `all` or a number of lists.
 pub fn parse_probes(text: &str) -> Option<Probes> {
-    match &*text.to_ascii_lowercase() {
-        "auto" => Some(Probes::Auto),
-        "all" => Some(Probes::All),
+    match text {
+        text if text.eq_ignore_ascii_case("auto") => Some(Probes::Auto),
+        text if text.eq_ignore_ascii_case("all") => Some(Probes::All),
         text => {
             let lists =
                 text.parse().ok().filter(|n| (1..=mrl_index::build::MOST_LISTS).contains(n));
@@ -20,9 +20,9 @@ pub fn parse_probes(text: &str) -> Option<Probes> {
 
 /// `auto`, `exact` or a number of deviations.
 pub fn parse_epsilon(text: &str) -> Option<Epsilon> {
-    match &*text.to_ascii_lowercase() {
-        "auto" => Some(Epsilon::Auto),
-        "exact" => Some(Epsilon::Exact),
+    match text {
+        text if text.eq_ignore_ascii_case("auto") => Some(Epsilon::Auto),
+        text if text.eq_ignore_ascii_case("exact") => Some(Epsilon::Exact),
         text => {
             let deviations = text.parse().ok().filter(|n: &f32| (0.0..=10.0).contains(n));
             deviations.map(Epsilon::Deviations)

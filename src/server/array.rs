@@ -30,6 +30,17 @@ impl Array {
         unsafe { (*self.flat).elemtype }
     }
 
+    /// How many elements it has.
+    pub fn count(&self) -> usize {
+        // SAFETY: a flat array's header tells its one length, if it has one.
+        unsafe {
+            match (*self.flat).ndim {
+                0 => 0,
+                _ => *self.flat.add(1).cast::<i32>() as usize,
+            }
+        }
+    }
+
     /// The elements in order; `None` is NULL. They point into the array.
     pub fn elements(&self) -> Result<Vec<Option<pg_sys::Datum>>, SqlError> {
         let layout = TypeLayout::of(self.element_type());

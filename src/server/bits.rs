@@ -37,7 +37,7 @@ impl FromSql for BitString {
         unsafe {
             let flat = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
             let start = flat.cast::<u8>();
-            let bytes = varsize_4b(flat) - HEADER_BYTES;
+            let bytes = varsize_4b(flat).saturating_sub(HEADER_BYTES);
             let bits = (*start.add(4).cast::<i32>() as usize).min(8 * bytes);
             Ok(Self { bits, bytes: std::slice::from_raw_parts(start.add(HEADER_BYTES), bytes) })
         }

@@ -42,8 +42,9 @@ sql_function! {
     /// `integer[]`, `real[]`, `double precision[]`, `numeric[]` → `mrlvec`
     fn array_to_mrlvec(call) -> NewVector {
         let array = call.get::<Array>(0)?;
+        // Before it is taken apart, which takes several times its bytes.
+        check_dimensions(array.count())?;
         let elements = array.elements_without_nulls()?;
-        check_dimensions(elements.len())?;
         let read = reader(array.element_type())?;
         Ok(NewVector::build(elements.len(), |out| {
             for (position, (out, element)) in (1..).zip(out.iter_mut().zip(elements)) {
@@ -125,7 +126,8 @@ fn numeric_component(datum: pg_sys::Datum, position: usize) -> Result<f16, Vecto
 
 /// The signs of the first `dimensions` components as a new bit string.
 fn signs(vector: &[f16], dimensions: usize) -> Result<NewBitString, SqlError> {
-    let mut packed = vec![0; dimensions.div_ceil(8)];
+    // Before room is made for as many as were asked for.
+    let mut packed = mrl_memory::filled(0, dimensions.min(vector.len()).div_ceil(8))?;
     convert::signs(vector, dimensions, &mut packed)?;
     Ok(NewBitString::new(&packed, dimensions))
 }

@@ -1,6 +1,15 @@
 -- pg_mrl_pgvector: the bridge to pgvector's types, here with a stand-in of their layout.
 SET client_min_messages = warning;
 CREATE EXTENSION vector VERSION 'stand_in';
+-- Nobody's objects are taken for those of the other extensions.
+CREATE SCHEMA trap;
+CREATE FUNCTION trap.distance(mrlvec, mrlvec) RETURNS double precision LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1.0::double precision';
+CREATE OPERATOR trap.<#> (LEFTARG = mrlvec, RIGHTARG = mrlvec, FUNCTION = trap.distance);
+SELECT (refused('CREATE EXTENSION pg_mrl_pgvector SCHEMA trap')).*;
+DROP OPERATOR trap.<#> (mrlvec, mrlvec);
+CREATE DOMAIN trap.vector AS vector;
+SELECT (refused('CREATE EXTENSION pg_mrl_pgvector SCHEMA trap')).*;
+DROP SCHEMA trap CASCADE;
 CREATE EXTENSION pg_mrl_pgvector;
 
 -- Every object has a comment.

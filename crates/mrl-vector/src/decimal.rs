@@ -28,6 +28,10 @@ pub(crate) fn write_all(numbers: &[f16], out: &mut Vec<u8>) {
     PRINTED.with_borrow_mut(|printed| {
         if printed.is_empty() {
             *printed = vec![[0; 16]; usize::from(SIGN)];
+            if mrl_memory::is_short() {
+                // It would lie in the reserve for as long as the thread lives.
+                *printed = Vec::new();
+            }
         }
         for (i, number) in numbers.iter().enumerate() {
             if i > 0 {
@@ -36,13 +40,19 @@ pub(crate) fn write_all(numbers: &[f16], out: &mut Vec<u8>) {
             if number.is_sign_negative() {
                 out.push(b'-');
             }
-            let entry = &mut printed[usize::from(number.to_bits() & !SIGN)];
-            if entry[15] == 0 {
-                *entry = print(f16::from_bits(number.to_bits() & !SIGN));
-            }
+            let unsigned = number.to_bits() & !SIGN;
+            let entry = match printed.get_mut(usize::from(unsigned)) {
+                Some(entry) => {
+                    if entry[15] == 0 {
+                        *entry = print(f16::from_bits(unsigned));
+                    }
+                    *entry
+                }
+                None => print(f16::from_bits(unsigned)),
+            };
             // A copy of a fixed length is one instruction; what is too much is cut off again.
             let length = out.len() + usize::from(entry[15]);
-            out.extend_from_slice(entry);
+            out.extend_from_slice(&entry);
             out.truncate(length);
         }
     });
