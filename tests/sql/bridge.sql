@@ -83,6 +83,8 @@ CREATE INDEX answered_ip ON answered USING mrl (emb);
 CREATE INDEX answered_cosine ON answered USING mrl (emb mrlvec_cosine_ops);
 CREATE INDEX answered_l2 ON answered USING mrl (emb mrlvec_l2_ops);
 ANALYZE answered;
+SET mrl.probes = 'all';
+SET mrl.epsilon = 'exact';
 PREPARE by_halfvec AS SELECT emb FROM answered ORDER BY emb <#> $1::halfvec LIMIT 1;
 PREPARE by_vector AS SELECT emb FROM answered ORDER BY $1::vector <=> emb LIMIT 1;
 PREPARE by_vector_too AS SELECT emb FROM answered ORDER BY emb <-> $1::vector LIMIT 1;
@@ -93,6 +95,8 @@ EXECUTE by_halfvec('[1,1,1]');
 EXECUTE by_vector(:'vector');
 EXECUTE by_vector_too(:'vector');
 RESET plan_cache_mode;
+RESET mrl.probes;
+RESET mrl.epsilon;
 DEALLOCATE ALL;
 DROP TABLE answered;
 
