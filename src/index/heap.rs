@@ -159,6 +159,12 @@ impl Reranker for HeapReranker {
         }
     }
 
+    fn prefetch_start(&mut self, tid: Tid) {
+        if let Rows::Heap(heap) = &self.rows {
+            heap.prefetch_start((tid >> 16) as u32, tid as u16);
+        }
+    }
+
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, SqlError> {
         // What an expression gave is kept in the index, whatever a damaged one says.
         if self.column <= 0 {

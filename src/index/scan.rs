@@ -63,6 +63,7 @@ enum Rows {
 
 /// What `IndexScanDesc.opaque` points to.
 struct Running {
+    store: BufferStore,
     rows: Option<Rows>,
     reader: Option<Reader>,
     returned: u64,
@@ -99,7 +100,8 @@ pub unsafe extern "C-unwind" fn ambeginscan(
         let scan = pg_sys::RelationGetIndexScan(index, keys, orders);
         let context = pgrx::PgMemoryContexts::CurrentMemoryContext;
         let user = pg_sys::GetUserId();
-        let running = Running { rows: None, reader: None, returned: 0, user };
+        let store = BufferStore::new((*scan).indexRelation);
+        let running = Running { store, rows: None, reader: None, returned: 0, user };
         (*scan).opaque = leak_into(context, running).cast();
         scan
     }
@@ -164,18 +166,16 @@ pub unsafe extern "C-unwind" fn amgettuple(
 /// The scan is running.
 unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
     // SAFETY: by contract.
-    let (running, store, index) = unsafe {
-        let index = (*scan).indexRelation;
-        (&mut *(*scan).opaque.cast::<Running>(), BufferStore::new(index), (*index).rd_id)
-    };
+    let (running, index) =
+        unsafe { (&mut *(*scan).opaque.cast::<Running>(), (*(*scan).indexRelation).rd_id) };
     if running.rows.is_none() {
-        running.reader = Some(store.reader()?);
+        running.reader = Some(running.store.reader()?);
         // SAFETY: by contract.
-        running.rows = Some(unsafe { begin(scan, &store)? });
+        running.rows = Some(unsafe { begin(scan, &running.store)? });
     }
     let (found, counters) = match &mut running.rows {
         Some(Rows::Near(rows, reranker)) => {
-            let found = rows.next(&store, reranker)?;
+            let found = rows.next(&running.store, reranker)?;
             reranker.pause();
             if let Some(tid) = found {
                 reranker.check(tid)?;

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::pg_sys;
-#[cfg(not(feature = "pg13"))]
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 #[cfg(not(feature = "pg13"))]
@@ -105,6 +104,15 @@ impl Recent {
         buffers[index] = buffer;
     }
 
+    /// The buffer to look into, where it is not the turn of the long way.
+    pub fn in_turn(&self, block: u32) -> Option<pg_sys::Buffer> {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        // Of a buffer of the session's own, whose number is negative, releases before 14.5 look at another's.
+        let buffer = self.buffer(block);
+        (buffer > 0 && !turn.is_multiple_of(LONG_WAY)).then_some(buffer)
+    }
+
     /// 0 where it is not known.
     fn buffer(&self, block: u32) -> pg_sys::Buffer {
         self.buffers.borrow().get(block as usize).copied().unwrap_or(0)
@@ -166,48 +174,55 @@ unsafe fn take_recent(
     recent: &Recent,
     lock: bool,
 ) -> Option<pg_sys::Buffer> {
-    let buffer = recent.buffer(block);
-    let turn = recent.turn.get().wrapping_add(1);
-    recent.turn.set(turn);
-    // Of a buffer of the session's own, whose number is negative, releases before 14.5 look at another's.
-    if buffer <= 0 || turn.is_multiple_of(LONG_WAY) {
-        return None;
+    let buffer = recent.in_turn(block)?;
+    // SAFETY: by contract; errors of the server unwind from the guard.
+    unsafe {
+        let found = pg_guard_ffi_boundary(|| take_if_of(relation, fork, block, buffer, lock));
+        if found {
+            count_hit(relation);
+        }
+        found.then_some(buffer)
     }
-    // SAFETY: by contract.
-    unsafe { take_if_of(relation, fork, block, buffer, lock) }.then_some(buffer)
 }
 
-/// Pins a buffer, and locks it if that is wanted, where it is a page's.
+/// Pins a buffer, and locks it if that is wanted, where it is a page's. Whoever calls it counts the hit.
 ///
 /// # Safety
-/// That of [`lock_recent`] or of [`pin_recent`].
+/// That of [`lock_recent`] or of [`pin_recent`], and called behind a guard.
 #[cfg(not(feature = "pg13"))]
-unsafe fn take_if_of(
+pub unsafe fn take_if_of(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
     block: u32,
     buffer: pg_sys::Buffer,
     lock: bool,
 ) -> bool {
-    // SAFETY: by contract; errors of the server unwind from the guard.
+    // SAFETY: by contract.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let storage = (*relation).rd_node;
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let storage = (*relation).rd_locator;
-        let found = pg_guard_ffi_boundary(|| {
-            let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
-            if found && lock {
-                unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            }
-            found
-        });
-        if found {
-            // Which the long way does, and this one doesn't. `pg_stat_io` has no way in.
-            statistics::count_hit(relation);
+        let found = unguarded::ReadRecentBuffer(storage, fork, block, buffer);
+        if found && lock {
+            unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
         }
         found
     }
+}
+
+/// Counts what the long way counts, and this one doesn't. `pg_stat_io` has no way in.
+///
+/// # Safety
+/// The relation is open.
+pub unsafe fn count_hit(relation: pg_sys::Relation) {
+    // SAFETY: by contract; release 13 never comes here.
+    #[cfg(not(feature = "pg13"))]
+    unsafe {
+        statistics::count_hit(relation)
+    };
+    #[cfg(feature = "pg13")]
+    let _ = relation;
 }
 
 /// Release 13 has no such way.
@@ -215,7 +230,7 @@ unsafe fn take_if_of(
 /// # Safety
 /// None.
 #[cfg(feature = "pg13")]
-unsafe fn take_if_of(
+pub unsafe fn take_if_of(
     _: pg_sys::Relation,
     _: pg_sys::ForkNumber::Type,
     _: u32,

@@ -126,6 +126,19 @@ impl Heap {
         }
     }
 
+    /// Asks for the beginning of a row, what leads to which has been asked for.
+    pub fn prefetch_start(&self, block: u32, number: u16) {
+        let Some(page) = self.recent.as_ref().and_then(|recent| recent.address(block)) else {
+            return;
+        };
+        let at = Self::pointer_at(number.max(1) - 1);
+        if at + 4 <= PAGE_BYTES {
+            // SAFETY: as in `prefetch`.
+            let pointer = unsafe { page.add(at).cast::<u32>().read_volatile() };
+            mrl_kernels::prefetch(page.wrapping_add((pointer & 0x7fff) as usize), 1);
+        }
+    }
+
     /// Where a row's line pointer is on its page.
     fn pointer_at(number: u16) -> usize {
         Self::PAGE_HEADER_BYTES + 4 * usize::from(number)
@@ -211,10 +224,7 @@ impl Heap {
         slot: *mut pg_sys::TupleTableSlot,
     ) -> bool {
         // SAFETY: by contract; no page of the table is locked by us.
-        unsafe {
-            let locked = self.lock_recent(block_of(tid));
-            self.fetch_from(locked, tid, snapshot, slot)
-        }
+        unsafe { self.fetch_from(None, tid, snapshot, slot) }
     }
 
     /// The same, from a page that may be locked already.
@@ -229,20 +239,23 @@ impl Heap {
         slot: *mut pg_sys::TupleTableSlot,
     ) -> bool {
         let (block, recent) = (block_of(tid), self.recent.as_deref());
+        let likely = match locked {
+            Some(_) => None,
+            None => recent.and_then(|recent| recent.in_turn(block)),
+        };
         // SAFETY: by contract: a slot of such a table is one for rows in buffers. Its room for a row's address
         // lives as long as it; the pin goes over to it, or is given back.
-        let (found, buffer) = unsafe {
+        let (found, buffer, is_hit) = unsafe {
             let tuple = &raw mut (*slot.cast::<pg_sys::BufferHeapTupleTableSlot>()).base.tupdata;
             let tid = &raw mut tid;
             pg_guard_ffi_boundary(|| {
-                let buffer = match locked {
-                    Some(buffer) => buffer,
-                    None => {
-                        let buffer = unguarded::ReadBuffer(self.table, block);
-                        unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-                        buffer
-                    }
-                };
+                let hit = likely
+                    .filter(|buffer| buffer::take_if_of(self.table, FORK, block, *buffer, true));
+                let buffer = locked.or(hit).unwrap_or_else(|| {
+                    let buffer = unguarded::ReadBuffer(self.table, block);
+                    unguarded::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
+                    buffer
+                });
                 let found = unguarded::heap_hot_search_buffer(
                     tid,
                     self.table,
@@ -261,10 +274,13 @@ impl Heap {
                 } else {
                     unguarded::ReleaseBuffer(buffer);
                 }
-                (found, buffer)
+                (found, buffer, hit.is_some())
             })
         };
-        if let (None, Some(recent)) = (locked, recent) {
+        if is_hit {
+            // SAFETY: the table is open.
+            unsafe { buffer::count_hit(self.table) };
+        } else if let (None, Some(recent)) = (locked, recent) {
             recent.remember(block, buffer);
         }
         found

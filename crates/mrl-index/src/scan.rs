@@ -102,6 +102,8 @@ pub trait Reranker {
     type Error;
     /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any TID.
     fn prefetch_place(&mut self, _tid: Tid) {}
+    /// Tells that a row whose place has been asked for is likely to be returned next. A hint, of any TID.
+    fn prefetch_start(&mut self, _tid: Tid) {}
     /// Of how many rows it is to be told at once. Of more the processor asks its memory at once, and those whose turn it
     /// is wait in line behind others; storage takes more.
     fn rows_at_once(&self) -> usize {
@@ -225,6 +227,9 @@ impl Scan {
         store: &S,
         reranker: &mut impl Reranker<Error = S::Error>,
     ) -> Result<Option<Tid>, S::Error> {
+        if let Some(best) = self.exact.peek() {
+            reranker.prefetch_start(best.tid());
+        }
         while self.phase == Phase::Vectors {
             if self.is_round_due() {
                 self.round(store, reranker)?;
@@ -277,6 +282,10 @@ impl Scan {
                 let others = 0..self.prefetched - 1;
                 let later = others.map_while(|others| self.waiting.later(others));
                 reranker.prefetch([waiting.tid].into_iter().chain(later.map(|later| later.tid)));
+                // What leads to those after them is there by the time they are prefetched.
+                let after = self.prefetched - 1..2 * self.prefetched - 1;
+                let after = after.map_while(|others| self.waiting.later(others));
+                after.for_each(|later| reranker.prefetch_place(later.tid));
             }
             self.prefetched -= 1;
         }
