@@ -11,20 +11,13 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Instant;
 
 use common::*;
 use half::f16;
-use mrl_index::build::{Plan, ROWS_A_LIST, create_empty};
-use mrl_index::directory::Directory;
-use mrl_index::group::Tid;
-use mrl_index::insert::{Inserted, insert};
-use mrl_index::memory::MemoryStore;
+use mrl_index::build::ROWS_A_LIST;
 use mrl_index::meta::Metric;
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
-use mrl_index::split::split;
 use mrl_index::store::{Failure, PageStore};
 
 const QUERIES: usize = 200;
@@ -154,23 +147,6 @@ fn main() {
             each(reranked),
         );
     }
-}
-
-/// An index that began empty.
-fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Directory>) {
-    let store = MemoryStore::new();
-    create_empty(&store, plan).unwrap();
-    let mut directory = Directory::read(&store).unwrap();
-    for (tid, vector) in rows {
-        if let Inserted::Full(list) | Inserted::Overfull(list) =
-            insert(&store, &directory, *tid, vector, false).unwrap()
-        {
-            store.tick();
-            split(&store, &directory, list, false, &mut |tid| Ok(rows.get(&tid).cloned())).unwrap();
-            directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
-        }
-    }
-    (store, Rc::new(directory))
 }
 
 /// The tenth greatest inner product.

@@ -17,7 +17,7 @@ use crate::page::{self, BODY_BYTES, Body, Kind, ListId, NONE, PageNumber};
 use crate::rows::{self, Row};
 use crate::shape::Shape;
 use crate::store::PageStore;
-use crate::summary;
+use crate::summary::{self, Centre};
 use crate::workers::Workers;
 
 /// A list that is being written.
@@ -218,7 +218,9 @@ impl<'a, S: PageStore> Builder<'a, S> {
         }
         group::set_first_live(&mut group.body, block, count, shape);
         let live = Group { shape, body: &group.body }.live(block);
-        let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], shape);
+        let frame = &self.frames[index * shape.dimensions..][..shape.dimensions];
+        let centre = Centre::new(&self.encoder, || Ok::<_, S::Error>(frame.to_vec()))?;
+        let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], &centre, shape);
         group::set_mean(&mut group.body, block, &mean, shape);
         group.blocks += 1;
         Ok(())

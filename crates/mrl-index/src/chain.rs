@@ -14,7 +14,7 @@ use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore};
-use crate::summary::{self, Offset};
+use crate::summary::{self, Centre, Offset};
 use crate::walk::{Chain, Walk};
 
 /// A row of a list, with those of its TIDs that were wanted.
@@ -90,6 +90,7 @@ pub struct ListWriter<'a, S: PageStore> {
     directory: &'a Directory,
     list: ListId,
     frame: Vec<f16>,
+    centre: Centre,
     /// From the list's frame to those of its rows.
     offsets: HashMap<ListId, Offset>,
     /// Rows that wait to be put into blocks.
@@ -111,11 +112,13 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         list: ListId,
         frame: Vec<f16>,
     ) -> Result<Self, S::Error> {
+        let centre = Centre::new(&directory.encoder, || Ok::<_, S::Error>(frame.clone()))?;
         let mut writer = Self {
             store,
             directory,
             list,
             frame,
+            centre,
             offsets: HashMap::new(),
             waiting: vec![],
             group: NONE,
@@ -255,7 +258,7 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         let live = Group { shape, body }.live(index);
         let offsets = self.frames.iter().map(|frame| self.offsets.get(frame));
         let offsets: Vec<_> = mrl_memory::collect(offsets)?;
-        let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, shape);
+        let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, &self.centre, shape);
         group::set_mean(body, index, &mean, shape);
         change.commit()?;
         self.blocks += 1;

@@ -1,13 +1,14 @@
 //! The lists of an index: a copy that a session keeps between statements, and how it is brought up
 //! to date.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use half::f16;
 use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
-use crate::encode::{Encoder, coarse_of};
+use crate::encode::{Encoder, coarse_of, narrowed};
 use crate::meta::{self, Entry, FIRST_LIST, META_PAGE, Meta, Metric, State};
 use crate::order;
 use crate::page::{ListId, damaged};
@@ -30,7 +31,9 @@ pub struct Directory {
     bias: Vec<f32>,
     /// The length of its frame's leading part, which what it is chosen by is scaled down from; 1 where it is not.
     lengths: Vec<f32>,
-    /// Of all of them the codes of what they are chosen by, made when a scan first asks.
+    /// Of all of them the mean of what they are chosen by, zeros behind it; and the codes of that, against this mean. Made
+    /// when a scan first asks.
+    middle: OnceCell<Vec<f16>>,
     codes: OnceCell<Vec<u8>>,
 }
 
@@ -85,7 +88,8 @@ impl Directory {
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {
         let (entries, coarse, live, bias, lengths) = Default::default();
-        Self { meta, encoder, entries, coarse, live, bias, lengths, codes: OnceCell::new() }
+        let (middle, codes) = Default::default();
+        Self { meta, encoder, entries, coarse, live, bias, lengths, middle, codes }
     }
 
     /// Reads the entries, and the frames of lists that the former copy does not have.
@@ -246,9 +250,10 @@ impl Directory {
         mrl_memory::reserve(&mut scores, lists.next_multiple_of(LANES))?;
         let Shape { row: form, layers, .. } = &self.encoder.shape;
         let layers = layers.read_by(self.meta.coarse_dimensions);
+        let base = query.base(&self.middle());
         for records in codes.chunks_exact(LANES * form.bytes) {
             let records = Records::new(records, form);
-            let (mut some, mut squared_errors) = ([0.0; LANES], [0.0; LANES]);
+            let (mut some, mut squared_errors) = ([base; LANES], [0.0; LANES]);
             query.score_rows(records, layers, &mut some, &mut squared_errors);
             scores.extend(some);
         }
@@ -258,7 +263,26 @@ impl Directory {
         Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
     }
 
-    /// What lists are chosen by as codes, 32 lists side by side, against zeros.
+    /// The mean of what the live lists are chosen by, as a whole vector: zero in other dimensions.
+    pub fn middle(&self) -> Cow<'_, [f16]> {
+        if let Some(middle) = self.middle.get() {
+            return Cow::Borrowed(middle);
+        }
+        let width = self.meta.coarse_dimensions;
+        let mut sums = vec![0.0; width];
+        self.coarse.chunks_exact(width).for_each(|row| kernels::add_to_sums(row, &mut sums));
+        let count = self.live.len().max(1) as f64;
+        let mut middle: Vec<f32> = sums.iter().map(|sum| (sum / count) as f32).collect();
+        middle.resize(self.meta.dimensions, 0.0);
+        let middle = narrowed(&middle);
+        // The directory is kept: none of it may lie in the reserve.
+        match mrl_memory::is_short() {
+            true => Cow::Owned(middle),
+            false => Cow::Borrowed(self.middle.get_or_init(|| middle)),
+        }
+    }
+
+    /// What lists are chosen by as codes, 32 lists side by side, against their mean.
     fn encode_lists(&self) -> Result<Vec<u8>, OutOfMemory> {
         let (form, width) = (&self.encoder.shape.row, self.meta.coarse_dimensions);
         let bytes = LANES * form.bytes;
@@ -266,11 +290,11 @@ impl Directory {
         let all = self.live.len().div_ceil(LANES) * bytes;
         mrl_memory::reserve(&mut codes, all)?;
         codes.resize(all, 0);
-        let zeros = vec![f16::ZERO; self.meta.dimensions];
-        let mut whole = zeros.clone();
+        let mut whole = vec![f16::ZERO; self.meta.dimensions];
+        let middle = self.middle();
         for (i, coarse) in self.coarse.chunks_exact(width).enumerate() {
             whole[..width].copy_from_slice(coarse);
-            let record = self.encoder.row(&whole, &zeros).record;
+            let record = self.encoder.row(&whole, &middle).record;
             form.store(&mut codes[i / LANES * bytes..][..bytes], i % LANES, LANES, &record);
         }
         mrl_memory::check()?;
@@ -314,7 +338,6 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::build::Plan;
-    use crate::encode::narrowed;
     use crate::random::Random;
 
     /// Codes leave out hardly any of the lists that are the nearest.
@@ -352,7 +375,7 @@ mod tests {
                     let mut vector = draw();
                     vector.iter_mut().zip(centre).for_each(|(x, c)| *x = 0.1 * *x + c);
                     let vector = narrowed(&vector[..asked]);
-                    let query = Query::new(&directory.encoder, &vector);
+                    let query = Query::new(&directory.encoder, &vector, || directory.middle());
                     let coarse = directory.encoder.coarse(&vector);
                     let near = directory.ranked_by_codes(&query, &coarse, 30).unwrap();
                     let exact = directory.ranked(&coarse, 30);

@@ -38,22 +38,31 @@ impl Encoder {
     /// Whether a record is that of a vector, against a frame, by its layer 0 and the lengths of all prefixes: vectors
     /// that differ in neither lie so close that their codes tell the same.
     pub fn is_of(&self, record: &[u8], vector: &[f16], frame: &[f16]) -> bool {
+        let of_vector = self.record(vector, frame, 1);
         let leading = self.shape.row.leading_record_bytes();
-        record[..leading] == self.record(vector, frame, 1)[..leading]
+        // Under L2 the term depends on later layers' codes too; there the share of layer 0 tells the length.
+        let term = match self.metric {
+            Metric::Euclidean => self.shape.row.term_of_record(),
+            _ => 0..0,
+        };
+        record[..term.start] == of_vector[..term.start]
+            && record[term.end..leading] == of_vector[term.end..leading]
     }
 
-    /// A record with the codes of the first so many layers.
+    /// A record with the codes of the first so many layers, and under L2 with a term of these.
     fn record(&self, vector: &[f16], frame: &[f16], layers: usize) -> Vec<u8> {
         let (all, form) = (&self.shape.layers, &self.shape.row);
         let end = all.range(layers - 1).end;
         let mut rest = widened(&vector[..end]);
-        let centre = widened(&frame[..end.min(frame.len())]);
-        rest.iter_mut().zip(centre).for_each(|(x, centre)| *x -= centre);
+        let centre = widened(&frame[..end]);
+        rest.iter_mut().zip(&centre).for_each(|(x, centre)| *x -= centre);
         let code = self.codec.encode(&rest);
-        let squared = f64::from(kernels::squared_norm(vector));
-        let length = squared.sqrt();
+        let length = f64::from(kernels::squared_norm(vector)).sqrt();
         let term = match self.metric {
-            Metric::Euclidean => squared - f64::from(kernels::squared_norm(frame)),
+            Metric::Euclidean => {
+                let squared = rest.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+                squared + 2.0 * f64::from(self.codec.query(&centre).estimate(&code, layers).value)
+            }
             _ => length,
         };
         let share = |border: usize| {

@@ -18,7 +18,7 @@ use crate::references::{add_reference, refer};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, ListLock, PageStore};
-use crate::summary::{self, Offset};
+use crate::summary::{self, Centre, Offset};
 use crate::walk::Chain;
 
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
@@ -162,7 +162,7 @@ fn add_row<S: PageStore>(
     let shape = &directory.encoder.shape;
     let chain = directory.chain(list);
     // The vector asks for the block that a scan for it would look into first.
-    let query = Query::new(&directory.encoder, vector);
+    let query = Query::new(&directory.encoder, vector, || directory.middle());
     let base = directory.base(store, &query, list)?;
     let mut popped = 0;
     loop {
@@ -341,6 +341,17 @@ fn put_row<S: PageStore>(
         return Ok(());
     }
     let stored = Rows::new(&bytes, shape);
+    let holds = |list: ListId| match directory.entries.get(list as usize) {
+        Some(entry) if change.holds(entry.frame_page) => {
+            Err(damaged(entry.frame_page, "two pointers lead to one page"))
+        }
+        _ => Ok(()),
+    };
+    let frame_of = |list: ListId| -> Result<_, S::Error> {
+        holds(list)?;
+        directory.frame(store, list)
+    };
+    let centre = Centre::new(encoder, || frame_of(list))?;
     // Rows that came by a split have frames of other lists.
     let mut offsets: [Option<Offset>; MOST_FRAMES] = [const { None }; MOST_FRAMES];
     for in_block in (0..ROWS).filter(|in_block| live >> in_block & 1 == 1) {
@@ -349,17 +360,11 @@ fn put_row<S: PageStore>(
             && *frame != list
             && offset.is_none()
         {
-            let entries = [list, *frame].map(|list| directory.entries.get(list as usize));
-            let mut pages = entries.into_iter().flatten().map(|entry| entry.frame_page);
-            if let Some(page) = pages.find(|page| change.holds(*page)) {
-                return Err(damaged(page, "two pointers lead to one page").into());
-            }
-            let own = directory.frame(store, list)?;
-            *offset = Some(Offset::new(encoder, &own, &directory.frame(store, *frame)?));
+            *offset = Some(Offset::new(encoder, &frame_of(list)?, &frame_of(*frame)?));
         }
     }
     let offsets = offsets.each_ref().map(Option::as_ref);
-    let mean = summary::mean(stored, live, &offsets, shape);
+    let mean = summary::mean(stored, live, &offsets, &centre, shape);
     group::set_mean(change.body_mut(place), index, &mean, shape);
     Ok(())
 }

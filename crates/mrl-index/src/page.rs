@@ -22,7 +22,7 @@ pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
 /// The format that this library writes and reads. Versions 1 to 5 were never released.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// No page: the end of a chain.
 pub const NONE: PageNumber = u32::MAX;
 

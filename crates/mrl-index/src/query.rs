@@ -3,6 +3,13 @@
 //! Everything is compared by *scores*, the greater the nearer, of one unit for estimates and exact
 //! values: the inner product with the row (or with its prefix, scaled to length 1); under L2 the
 //! inner product less half the row's squared length.
+//!
+//! Under L2 rows may lie far from the origin, and the error of a product with a code must not grow with that. A row `x` that
+//! is encoded against the frame `f` is `f + r`, and `q·x − x²/2 = q·f − f²/2 + (q − f)·r − r²/2`. With `c` for what its code
+//! stands for, `c ≈ r`, the row's term is `r² + 2 f·c`, so that `q·c − term/2 = (q − f)·c − r²/2`: what the code lacks is
+//! multiplied with the way from the frame to the query alone.
+
+use std::borrow::Cow;
 
 use half::f16;
 use mrl_kernels::{self as kernels, CodeLayer};
@@ -34,6 +41,10 @@ enum Scale {
 /// row is much shorter than the centre of its list.
 const TERM_ERROR: f32 = 1.0 / 512.0;
 
+/// By how much more a product is wrong as the tables that it is looked up in are rounded, in parts of what the code's own
+/// error would be for all of the query's length.
+const TABLE_ERROR: f32 = 0.1;
+
 /// The score of what damage has made no number: nothing is known of it, so it is looked at.
 pub const UNKNOWN: f32 = f32::MAX;
 
@@ -42,6 +53,7 @@ pub const UNKNOWN: f32 = f32::MAX;
 pub struct Query {
     pub vector: Vec<f16>,
     metric: Metric,
+    squared_length: f32,
     /// What it gives for rows' codes of each layer that it reads, and for those of their means.
     rows: Vec<CodeLayer>,
     means: Vec<CodeLayer>,
@@ -51,18 +63,39 @@ pub struct Query {
 }
 
 impl Query {
-    /// A query of 1 to as many dimensions as the index has; under L2 of all.
-    pub fn new(encoder: &Encoder, vector: &[f16]) -> Self {
+    /// A query of 1 to as many dimensions as the index has. Under L2, of all, a point amid the rows is asked for.
+    pub fn new<'a>(
+        encoder: &Encoder,
+        vector: &[f16],
+        middle: impl FnOnce() -> Cow<'a, [f16]>,
+    ) -> Self {
         let rotated = encoder.codec.query(&widened(vector));
         let dimensions = encoder.shape.dimensions;
         let layers = &encoder.shape.layers;
-        // By what a row's squared scale is multiplied for the squared deviation of its error.
-        let squared_error = |layer: usize| {
-            let (piece, length) = rotated.piece(layer);
-            (factors(1.0, layer, piece.len()).error * length).powi(2)
-        };
         let last = rotated.layers() - 1;
         let range = layers.range(last);
+        let squared = kernels::squared_norm(vector);
+        // The squares of the lengths that codes are multiplied with, layer by layer. Under L2 the shares that layers
+        // have in the way to the rows: how long it is each row tells.
+        let mut squares: Vec<f32> =
+            (0..=last).map(|layer| rotated.piece(layer).1.powi(2)).collect();
+        if encoder.metric == Metric::Euclidean {
+            let middle = middle();
+            for (layer, square) in squares.iter_mut().enumerate() {
+                let range = layers.range(layer);
+                *square = kernels::squared_l2(&vector[range.clone()], &middle[range]);
+            }
+            let all = squares.iter().sum::<f32>();
+            for (layer, square) in squares.iter_mut().enumerate() {
+                let equal = layers.range(layer).len() as f32 / dimensions as f32;
+                *square = if all > 0.0 { *square / all } else { equal };
+            }
+        }
+        // By what a row's squared scale is multiplied for the squared deviation of its error.
+        let squared_error = |layer: usize| {
+            let length = layers.range(layer).len();
+            factors(1.0, layer, length).error.powi(2) * squares[layer]
+        };
         let scale = match encoder.metric {
             Metric::Euclidean => Scale::None,
             Metric::InnerProduct if vector.len() == dimensions => Scale::None,
@@ -75,9 +108,8 @@ impl Query {
             ),
         };
         let mut leading = [0.0; LEADING];
-        let (piece, leading_length) = rotated.piece(0);
+        let piece = rotated.piece(0).0;
         leading[..piece.len()].copy_from_slice(piece);
-        let squared = kernels::squared_norm(vector);
         let (row, mean) = (&encoder.shape.row, &encoder.shape.summary);
         let two_bits = Tables::two_bits(&leading);
         let (mut rows, mut means) =
@@ -98,11 +130,13 @@ impl Query {
         }
         Self {
             metric: encoder.metric,
+            squared_length: squared,
             rows,
             means,
             scale,
             length: squared.sqrt(),
-            leading_share: (leading_length.powi(2) / squared.max(f32::MIN_POSITIVE)).min(1.0),
+            leading_share: (squares[0] / squares.iter().sum::<f32>().max(f32::MIN_POSITIVE))
+                .min(1.0),
             vector: vector.to_vec(),
         }
     }
@@ -114,6 +148,11 @@ impl Query {
             Metric::Euclidean => product - kernels::squared_norm(frame) / 2.0,
             _ => product,
         }
+    }
+
+    /// Under L2 the square of the distance that a score stands for.
+    fn squared_distance(&self, score: f32) -> f32 {
+        (self.squared_length - 2.0 * score).max(0.0)
     }
 
     /// About the score of the best row of each of some blocks, and by how much it is thought to lie above that of their
@@ -135,9 +174,8 @@ impl Query {
         let reach = if is_distance { REACH } else { REACH * self.length };
         reaches.iter_mut().zip(spreads).for_each(|(to, spread)| *to = reach * wide(*spread));
         if is_distance {
-            let squared = self.length * self.length;
             for (to, score) in reaches.iter_mut().zip(&*scores) {
-                *to *= (squared - 2.0 * score).max(0.0).sqrt();
+                *to *= self.squared_distance(*score).sqrt();
             }
         } else if self.divides() {
             // Of the spread a prefix has the share that it has of the length, by which its score is divided.
@@ -169,7 +207,14 @@ impl Query {
     ) {
         *squared_errors = [0.0; LANES];
         let layers = &self.rows[..layers.min(self.rows.len())];
+        let bases = *scores;
         kernels::score_codes(rows.bytes, layers, scores, squared_errors);
+        if self.metric == Metric::Euclidean {
+            let rounding = TABLE_ERROR * TABLE_ERROR * self.squared_length;
+            for (squared_error, base) in squared_errors.iter_mut().zip(bases) {
+                *squared_error *= self.squared_distance(base) + rounding;
+            }
+        }
         // Zeros have the product 0, and under cosine no distance: they come last.
         let of_zeros = if self.metric == Metric::Cosine { NO_BAR } else { 0.0 };
         self.to_scores(rows, of_zeros, scores, squared_errors);

@@ -8,7 +8,8 @@
 //! head
 //! n bytes   code of layer 0
 //! u16       its scale, a bfloat16
-//! u16       term, a bfloat16: the vector's length; under L2 the square of its length less that of its frame's
+//! u16       term, a bfloat16: the vector's length; under L2 the square of its distance from its frame, plus twice the
+//!           inner product of the frame with what the code stands for (module `query`)
 //! u8        of each border between layers: length of the prefix up to there, as a share of the vector's in 255ths;
 //!           0 where the prefix is zero
 //! of each later layer:
@@ -106,6 +107,12 @@ impl Form {
     /// What of a record comes before the codes of later layers.
     pub fn leading_record_bytes(&self) -> usize {
         self.leading_end() / LANES - self.head_bytes
+    }
+
+    /// Where a record's term is.
+    pub fn term_of_record(&self) -> std::ops::Range<usize> {
+        let at = self.term_at() - self.head_bytes;
+        at..at + 2
     }
 
     /// A record's code of a layer, and its scale.

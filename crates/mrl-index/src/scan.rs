@@ -183,7 +183,7 @@ impl Scan {
         steering: Steering,
         workspace: Workspace,
     ) -> Self {
-        let query = Rc::new(Query::new(&directory.encoder, vector));
+        let query = Rc::new(Query::new(&directory.encoder, vector, || directory.middle()));
         let phase = match steering.wanted {
             Wanted::OnlyNull => Phase::Nulls,
             _ => Phase::Vectors,

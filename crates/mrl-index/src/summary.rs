@@ -8,10 +8,10 @@
 //! depends on it.
 
 use half::f16;
-use mrl_kernels::{self as kernels, CodeBytes};
+use mrl_kernels::CodeBytes;
 
 use crate::block::ROWS;
-use crate::codes::{LEVELS, encode_one_bit, encode_two_bits};
+use crate::codes::{LEVELS, encode_one_bit, encode_two_bits, product_one_bit, product_two_bits};
 use crate::encode::{Encoder, widened};
 use crate::group::Summaries;
 use crate::meta::Metric;
@@ -30,16 +30,40 @@ pub struct Offset {
 impl Offset {
     pub fn new(encoder: &Encoder, list_frame: &[f16], rows_frame: &[f16]) -> Self {
         let (from, to) = (widened(list_frame), widened(rows_frame));
-        let offset: Vec<f32> = to.iter().zip(from).map(|(to, from)| to - from).collect();
-        let query = encoder.codec.query(&offset);
-        let layers = 0..query.layers();
+        let offset: Vec<f32> = to.iter().zip(&from).map(|(to, from)| to - from).collect();
         let term = match encoder.metric {
             Metric::Euclidean => {
-                kernels::squared_norm(rows_frame) - kernels::squared_norm(list_frame)
+                let squares = from.iter().zip(&to).map(|(from, to)| {
+                    let (from, to) = (f64::from(*from), f64::from(*to));
+                    (to - from) * (to + from)
+                });
+                squares.sum::<f64>() as f32
             }
             _ => 0.0,
         };
-        Self { rotated: layers.flat_map(|layer| query.piece(layer).0.to_vec()).collect(), term }
+        Self { rotated: rotated(encoder, &offset), term }
+    }
+}
+
+/// All layers of a vector, rotated.
+fn rotated(encoder: &Encoder, vector: &[f32]) -> Vec<f32> {
+    let query = encoder.codec.query(vector);
+    (0..query.layers()).flat_map(|layer| query.piece(layer).0.to_vec()).collect()
+}
+
+/// The frame of a list, rotated, where the terms of means depend on it: under L2.
+pub struct Centre(Option<Vec<f32>>);
+
+impl Centre {
+    /// `frame` is asked for where it is needed.
+    pub fn new<E>(
+        encoder: &Encoder,
+        frame: impl FnOnce() -> Result<Vec<f16>, E>,
+    ) -> Result<Self, E> {
+        Ok(Self(match encoder.metric {
+            Metric::Euclidean => Some(rotated(encoder, &widened(&frame()?))),
+            _ => None,
+        }))
     }
 }
 
@@ -52,8 +76,14 @@ pub struct Mean {
 }
 
 /// The mean of a block's rows, of which bit r of `live` tells whether row r counts. `offsets` lead to the frames
-/// of the group, by their places; of those that are missing there no row is, or it is the list's own.
-pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -> Mean {
+/// of the group, by their places; of those that are missing there no row is, or it is the list's own, `centre`.
+pub fn mean(
+    rows: Rows,
+    live: u32,
+    offsets: &[Option<&Offset>],
+    centre: &Centre,
+    shape: &Shape,
+) -> Mean {
     let records = rows.records;
     let count = live.count_ones().max(1) as f32;
     let is_live = |row: usize| live >> row & 1 == 1;
@@ -80,6 +110,8 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
     }
     let layers = &shape.layers;
     let (mut codes, mut squared) = (Vec::with_capacity(layers.count()), 0.0);
+    // The centre's product with what the code stands for, less that with the mean.
+    let mut of_centre = 0.0;
     for layer in 0..layers.count() {
         let range = layers.range(layer);
         let scales = records.scales(layer).map(wide);
@@ -107,10 +139,19 @@ pub fn mean(rows: Rows, live: u32, offsets: &[Option<&Offset>], shape: &Shape) -
         };
         // As the components are rotated, some of them have their share of the product with a query.
         let scale = scale * mean.len() as f32 / coded.len() as f32;
+        if let Some(centre) = &centre.0 {
+            let centre = &centre[range];
+            let product = match shape.bits_of_means(layer) {
+                2 => product_two_bits(&centre[..coded.len()], &code),
+                _ => product_one_bit(&centre[..coded.len()], &code),
+            };
+            let exact: f32 = centre.iter().zip(&mean).map(|(x, y)| x * y).sum();
+            of_centre += scale * product - exact;
+        }
         codes.push((code, if scale.is_finite() { scale } else { 0.0 }));
     }
     let offset_terms = mean_of(&|row| offset_of(row).map_or(0.0, |offset| offset.term));
-    let term = offset_terms + mean_of(&|row| wide(records.terms()[row]));
+    let term = offset_terms + mean_of(&|row| wide(records.terms()[row])) + 2.0 * of_centre;
     let shares = (0..shape.inner_borders()).map(|border| {
         let shares = records.shares(border);
         let share = mean_of(&|row| f32::from(shares[row]));
@@ -210,7 +251,6 @@ fn sum(mut terms: [f32; ROWS]) -> f32 {
 mod tests {
     use super::*;
     use crate::build::Plan;
-    use crate::codes::{product_one_bit, product_two_bits};
     use crate::encode::{Encoder, narrowed};
     use crate::random::Random;
     use crate::records::Records;
@@ -252,7 +292,7 @@ mod tests {
             for vector in vectors.iter_mut().step_by(3).filter(|_| has_offset) {
                 vector.iter_mut().for_each(|x| *x += 3.0);
             }
-            let mean = mean(Rows::new(&bytes, &shape), live, &offsets, &shape);
+            let mean = mean(Rows::new(&bytes, &shape), live, &offsets, &Centre(None), &shape);
             let rows = (0..ROWS).filter(|row| live >> row & 1 == 1);
             let shifted = rows.clone().filter(|row| has_offset && row % 3 == 0).count() as f32;
             let count = live.count_ones() as f32;
@@ -327,7 +367,8 @@ mod tests {
             store_row(&mut bytes, row, 1, place as u8, &record, &encoder.shape);
         }
         let rows = Rows::new(&bytes, &encoder.shape);
-        let spread = mean(rows, u32::MAX, &[None, Some(&offset)], &encoder.shape).spread;
+        let offsets = [None, Some(&offset)];
+        let spread = mean(rows, u32::MAX, &offsets, &Centre(None), &encoder.shape).spread;
         let ratio = spread / squared.sqrt();
         assert!((0.85..1.15).contains(&ratio), "{ratio}");
     }

@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use half::f16;
-use mrl_index::build::{Plan, build};
+use mrl_index::build::{Plan, build, create_empty};
 use mrl_index::directory::Directory;
 use mrl_index::group::Tid;
+use mrl_index::insert::{Inserted, insert};
 use mrl_index::memory::MemoryStore;
 use mrl_index::meta::Metric;
 use mrl_index::scan::{Counters, Reranker, Scan, Steering, Workspace};
+use mrl_index::split::split;
 use mrl_index::store::Failure;
 
 /// SplitMix64 and what is made of it.
@@ -152,6 +154,23 @@ pub fn built(
     let store = MemoryStore::new();
     let vectors: Vec<(Tid, Vec<f16>)> = rows.iter().map(|(tid, row)| (*tid, row.clone())).collect();
     let directory = build(&store, plan, &vectors, lists).unwrap();
+    (store, Rc::new(directory))
+}
+
+/// An index that began empty, with rows inserted one after another.
+pub fn grown(rows: &BTreeMap<Tid, Vec<f16>>, plan: &Plan) -> (MemoryStore, Rc<Directory>) {
+    let store = MemoryStore::new();
+    create_empty(&store, plan).unwrap();
+    let mut directory = Directory::read(&store).unwrap();
+    for (tid, vector) in rows {
+        if let Inserted::Full(list) | Inserted::Overfull(list) =
+            insert(&store, &directory, *tid, vector, false).unwrap()
+        {
+            store.tick();
+            split(&store, &directory, list, false, &mut |tid| Ok(rows.get(&tid).cloned())).unwrap();
+            directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
+        }
+    }
     (store, Rc::new(directory))
 }
 
