@@ -48,8 +48,8 @@ impl Exact {
     }
 }
 
-/// The rows that wait: the best few in order, the others as they come. Most of them are never asked
-/// for, and a heap of all would cost more than their scores did.
+/// The rows that wait: the best few in order, the others as they come until somebody asks for more. Most of them are never
+/// asked for, and a heap of all would cost more than their scores did.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// In order, the best last.
@@ -60,24 +60,22 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// How many are put in order at once, the first time.
-    const AT_ONCE: usize = 64;
+    const FIRST: usize = 64;
+    /// And at most: meanwhile the server answers no interrupt.
+    const MOST: usize = 1 << 20;
 
     pub fn add(&mut self, waiting: Vec<Waiting>) -> Result<(), OutOfMemory> {
         let former = std::mem::replace(&mut self.far, waiting);
         mrl_memory::reserve(&mut self.far, former.len() + self.near.len())?;
         self.far.extend(former);
         self.far.append(&mut self.near);
-        self.sort(Self::AT_ONCE)
+        self.sort(Self::FIRST)
     }
 
+    /// Puts so many of the best in order, where none is.
     fn sort(&mut self, count: usize) -> Result<(), OutOfMemory> {
-        let better = |a: &Waiting, b: &Waiting| b.upper.total_cmp(&a.upper).then(a.tid.cmp(&b.tid));
-        let count = count.min(self.far.len());
-        if count == 0 {
-            return Ok(());
-        }
         if count < self.far.len() {
-            // Of many the scores alone, which are a sixth of the rows' bytes, tell who is near.
+            // The scores alone, which are a sixth of the rows' bytes, tell who is near.
             let uppers = self.far.iter().map(|waiting| order::key(waiting.upper));
             let mut uppers = mrl_memory::collect(uppers)?;
             let from_below = uppers.len() - count;
@@ -91,7 +89,15 @@ impl Queue {
         } else {
             self.near = std::mem::take(&mut self.far);
         }
-        self.near.sort_unstable_by(|a, b| better(b, a));
+        // Scores with their places are in order sooner than rows are, and then these by them.
+        let place = |(place, waiting): (usize, &Waiting)| {
+            let key = order::key(waiting.upper) as u32 ^ 1 << 31;
+            u64::from(key) << 32 | place as u64
+        };
+        let mut places = mrl_memory::collect(self.near.iter().enumerate().map(place))?;
+        places.sort_unstable();
+        let rows = places.into_iter().map(|place| self.near[place as u32 as usize]);
+        self.near = mrl_memory::collect(rows)?;
         Ok(())
     }
 
@@ -108,7 +114,7 @@ impl Queue {
         let best = self.near.pop();
         if self.near.is_empty() {
             // Who has asked for so many asks for many more.
-            self.sort((self.far.len() / 4).max(Self::AT_ONCE))?;
+            self.sort(Self::MOST)?;
         }
         Ok(best)
     }
