@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use crate::server::error::SqlError;
+use crate::server::soft;
 
 /// One call of one function: its arguments and what the server says about the call.
 pub struct Call(pg_sys::FunctionCallInfo);
@@ -73,12 +74,19 @@ impl Call {
         unsafe { pg_sys::AggCheckCallContext(self.0, std::ptr::null_mut()) != 0 }
     }
 
-    /// Ends the call: stores whether the result is NULL and hands it over, or raises the error.
+    /// Ends the call: stores whether the result is NULL and hands it over, or raises the error, or leaves it with a caller
+    /// who wants to be told of it: then the result is NULL.
     #[inline]
     pub fn finish<T: IntoSql>(self, result: Result<T, SqlError>) -> pg_sys::Datum {
         let datum = match result {
             Ok(value) => value.into_sql(),
-            Err(error) => error.raise(),
+            Err(error) => {
+                // SAFETY: as in `argument`.
+                if let Some(error) = unsafe { soft::save((*self.0).context, error) } {
+                    error.raise();
+                }
+                None
+            }
         };
         // SAFETY: as in `argument`.
         unsafe { (*self.0).isnull = datum.is_none() };

@@ -62,6 +62,27 @@ impl SqlError {
             .hint("Run the query again; hot_standby_feedback keeps most such pages. Where it goes on, REINDEX the index on the primary.")
     }
 
+    /// Whether it is about the value that a function was given: what a caller may want to be told of instead.
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    pub fn is_of_input(&self) -> bool {
+        matches!(
+            self.0.code,
+            Code::ERRCODE_DATA_EXCEPTION
+                | Code::ERRCODE_INVALID_TEXT_REPRESENTATION
+                | Code::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE
+                | Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+        )
+    }
+
+    /// Its code, and its message, detail and hint as the server has texts.
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    pub fn into_server_encoding(self) -> (Code, [Option<std::ffi::CString>; 3]) {
+        let Report { code, message, detail, hint, .. } = *self.0;
+        // Without NUL, as they are made by `in_server_encoding`.
+        let text = |text| std::ffi::CString::new(in_server_encoding(text)).ok();
+        (code, [Some(message), detail, hint].map(|part| part.and_then(text)))
+    }
+
     /// Raises the error; the server's handler takes over. Rust values on the way are dropped.
     pub fn raise(self) -> ! {
         self.report(PgLogLevel::ERROR);

@@ -14,6 +14,7 @@ pub mod heap;
 pub mod memory;
 pub mod rows;
 pub mod signals;
+pub mod soft;
 pub mod statistics;
 pub mod table;
 pub mod text;

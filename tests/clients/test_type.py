@@ -280,3 +280,27 @@ def test_a_parallel_plan_gives_the_same(session):
     assert "Workers Planned: 2" in plan and plan.index("Gather") < plan.index("md5", plan.index("Gather"))
     assert session.execute(statement).fetchall() == serial
     session.execute("DROP TABLE item")
+
+
+def test_bad_input_is_told_of_where_that_is_asked_for(connection):
+    """`pg_input_is_valid` and COPY with ON_ERROR: as with the server's own types nothing is raised."""
+    if connection.info.server_version < 160000:
+        pytest.skip("since release 16")
+    for text, type_, message, code in [
+        ("[1,2]", "mrlvec", None, None),
+        ("[1,2", "mrlvec", "invalid input syntax for type mrlvec", "22P02"),
+        ("[1,1e9]", "mrlvec", '"1e9" is out of range for type mrlvec', "22003"),
+        ("[1,2]", "mrlvec(3)", "expected 3 dimensions, not 2", "22000"),
+        (f"[{'0,' * MOST_DIMENSIONS}0]", "mrlvec", "mrlvec cannot have more than 16000 dimensions", "54000"),
+    ]:
+        valid = connection.execute("SELECT pg_input_is_valid(%s, %s)", (text, type_)).fetchone()[0]
+        assert valid == (message is None), text[:20]
+        found = connection.execute(
+            "SELECT message, sql_error_code FROM pg_input_error_info(%s, %s)", (text, type_)
+        ).fetchone()
+        assert found[1] == code and (message is None or found[0].startswith(message)), found
+    if connection.info.server_version >= 170000:
+        connection.execute("CREATE TEMP TABLE loaded (v mrlvec(2))")
+        with connection.cursor().copy("COPY loaded FROM STDIN (ON_ERROR ignore)") as copy:
+            copy.write("[1,2]\n[3]\nno vector\n[4,5]\n")
+        assert connection.execute("SELECT count(*) FROM loaded").fetchone()[0] == 2
