@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use half::f16;
 use mrl_index::group::Tid;
-use mrl_index::meta::Metric;
+use mrl_index::meta::{META_PAGE, Metric};
+use mrl_index::page::damaged;
 use mrl_index::scan::{Counters, Scan, Wanted, Workspace, every_tid};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
@@ -238,6 +239,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         }
         let query = Vector::from_sql(order.sk_argument)?;
         let class = class_of(index)?;
+        if class.metric != directory.meta.metric {
+            return Err(damaged(META_PAGE, "its metric is not that of its operator class").into());
+        }
         let asked = asked_for(&query, dimensions, class)?;
         let reranker = HeapReranker::new(scan, directory.meta.metric, query.to_vec());
         let workspace = WORKSPACE.take().unwrap_or_default();

@@ -11,8 +11,8 @@ ROWS, DIMENSIONS = 6000, 64
 DAMAGE = ("XX001", "XX002", "58P01", "22000")
 # Bytes of a page that the server's log relies on: where its free space begins and ends.
 PAGE_BYTES, LOWER, UPPER_END = 8192, 12, 16
-# Where the first page says that the index keeps vectors: behind the server's header, in our own.
-KEEPS_VECTORS = 24 + 49
+# Where the first page tells the metric, and that the index keeps vectors: behind the server's header, in our own.
+METRIC, KEEPS_VECTORS = 24 + 48, 24 + 49
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,26 @@ def test_an_index_of_an_expression_that_has_lost_its_vectors_is_an_error(cluster
                 connection.execute(f"SELECT id FROM t ORDER BY emb::mrlvec(32) <#> '{literal(vector)}' LIMIT 10")
             assert caught.value.sqlstate in DAMAGE, caught.value
     assert "terminated by signal" not in server.log.read_text()
+
+
+def test_a_metric_that_is_not_that_of_the_operators_is_an_error(cluster):
+    """L2 compares whole vectors, and shorter queries would be asked by it."""
+    server = cluster("autovacuum = off")
+    with server.connect() as connection:
+        connection.execute(f"CREATE EXTENSION pg_mrl; CREATE TABLE t (id int, emb mrlvec({DIMENSIONS}))")
+        fill(connection, "t", id=np.arange(ROWS), emb=clustered(ROWS, DIMENSIONS, 1))
+        connection.execute("CREATE INDEX t_emb ON t USING mrl (emb); CHECKPOINT")
+        path = connection.execute("SELECT pg_relation_filepath('t_emb')").fetchone()[0]
+    server.control("stop", "-m", "fast")
+    with (server.data / path).open("r+b") as file:
+        file.seek(METRIC)
+        file.write(b"\x02")
+    server.control("start")
+    with server.connect() as connection:
+        connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+        for dimensions in (32, DIMENSIONS):
+            for vector in clustered(2, dimensions, 2):
+                with pytest.raises(psycopg.DatabaseError) as caught:
+                    connection.execute(f"SELECT id FROM t ORDER BY emb <#> '{literal(vector)}' LIMIT 10")
+                assert caught.value.sqlstate == "XX002", caught.value
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (ROWS,)

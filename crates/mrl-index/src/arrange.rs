@@ -183,6 +183,7 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Frame;
     use crate::meta::{Meta, Metric};
     use crate::page::NONE;
     use crate::random::Random;
@@ -243,10 +244,11 @@ mod tests {
         let mut random = Random::new(3);
         let mut uniform = move || (random.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
         let centres: Vec<Vec<f32>> = (0..8).map(|_| (0..96).map(|_| uniform()).collect()).collect();
+        let frame = Frame::new(&encoder, vec![f16::ZERO; 96]);
         let records: Vec<Vec<u8>> = (0..8 * ROWS)
             .map(|i| {
                 let row: Vec<f32> = centres[i % 8].iter().map(|x| x + 0.2 * uniform()).collect();
-                encoder.row(&narrowed(&row), &[f16::ZERO; 96]).record
+                encoder.row(&narrowed(&row), &frame).record
             })
             .collect();
         let order =
@@ -271,7 +273,8 @@ mod tests {
         let encoder = encoder(5);
         for count in [0, 1, 31, 32, 33, 64, 100, 1000] {
             // All alike: there is no direction.
-            let record = encoder.row(&[f16::ONE; 5], &[f16::ZERO; 5]).record;
+            let frame = Frame::new(&encoder, vec![f16::ZERO; 5]);
+            let record = encoder.row(&[f16::ONE; 5], &frame).record;
             let order = arrange(&encoder.shape, (0..count).map(|_| (&record[..], None))).unwrap();
             let mut sorted = order.clone();
             sorted.sort_unstable();

@@ -7,6 +7,7 @@ use mrl_memory::OutOfMemory;
 pub use crate::builder::Builder;
 use crate::directory::Directory;
 use crate::encode::{Encoder, coarse_of, narrowed};
+use crate::frame::Frame;
 use crate::group::Tid;
 use crate::kmeans::{self, Rows};
 use crate::meta::{FIRST_LIST, Meta, Metric};
@@ -119,35 +120,29 @@ pub type Encoded = Vec<(Tid, ListId, Row)>;
 /// Finds lists and codes of vectors; shared by workers.
 pub struct Assigner {
     encoder: Encoder,
-    frames: Vec<f16>,
+    frames: Vec<Frame>,
     coarse: Vec<f16>,
     biases: Vec<f32>,
 }
 
 impl Assigner {
-    /// That of lists with such frames, which are chosen by so many leading dimensions of a metric.
-    pub(crate) fn new(
-        encoder: &Encoder,
-        frames: &[f16],
-        metric: Metric,
-    ) -> Result<Self, OutOfMemory> {
-        let (dimensions, width) = (encoder.shape.dimensions, encoder.coarse_dimensions);
+    /// That of lists with such frames.
+    pub(crate) fn new(encoder: &Encoder, frames: &[Frame]) -> Result<Self, OutOfMemory> {
+        let (width, metric) = (encoder.coarse_dimensions, encoder.metric);
         let mut coarse = Vec::new();
-        mrl_memory::reserve(&mut coarse, frames.len() / dimensions * width)?;
-        for frame in frames.chunks_exact(dimensions) {
-            coarse.extend(coarse_of(&frame[..width], metric));
+        mrl_memory::reserve(&mut coarse, frames.len() * width)?;
+        for frame in frames {
+            coarse.extend(coarse_of(&frame.centre[..width], metric));
         }
         let biases = kmeans::biases(Rows::new(&coarse, width), metric != Metric::Euclidean)?;
-        let mut own = Vec::new();
-        mrl_memory::extend(&mut own, frames)?;
-        Ok(Self { encoder: encoder.clone(), frames: own, coarse, biases })
+        let frames = mrl_memory::collect(frames.iter().cloned())?;
+        Ok(Self { encoder: encoder.clone(), frames, coarse, biases })
     }
 
     /// The rows of some vectors, one after another.
     pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Result<Encoded, OutOfMemory> {
         let dimensions = self.encoder.shape.dimensions;
         let centres = Rows::new(&self.coarse, self.encoder.coarse_dimensions);
-        let frames = Rows::new(&self.frames, dimensions);
         let (mut coarse, mut lists) = (Vec::new(), mrl_memory::filled(0, tids.len())?);
         for vector in vectors.chunks_exact(dimensions) {
             mrl_memory::extend(&mut coarse, &self.encoder.coarse(vector))?;
@@ -156,7 +151,7 @@ impl Assigner {
         kmeans::nearest(coarse, centres, &self.biases, &mut lists);
         let rows = tids.iter().zip(vectors.chunks_exact(dimensions)).zip(lists);
         mrl_memory::collect(rows.map(|((tid, vector), list)| {
-            let row = self.encoder.row(vector, frames.row(list as usize));
+            let row = self.encoder.row(vector, &self.frames[list as usize]);
             (*tid, FIRST_LIST + list, row)
         }))
     }

@@ -11,13 +11,14 @@ use crate::arrange::{arrange, parts};
 use crate::block::ROWS;
 use crate::build::{Assigner, Encoded, Plan};
 use crate::encode::Encoder;
+use crate::frame::Frame;
 use crate::group::{self, Group, Tid};
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_PAGE, Meta, NULLS, State, ZEROS};
 use crate::page::{self, BODY_BYTES, Body, Kind, ListId, NONE, PageNumber};
 use crate::rows::{self, Row};
 use crate::shape::Shape;
 use crate::store::PageStore;
-use crate::summary::{self, Centre};
+use crate::summary;
 use crate::workers::Workers;
 
 /// A list that is being written.
@@ -46,7 +47,7 @@ pub struct Builder<'a, S: PageStore> {
     store: &'a S,
     meta: Meta,
     encoder: Encoder,
-    frames: Vec<f16>,
+    frames: Vec<Frame>,
     entries: Vec<Entry>,
     lists: Vec<Open>,
     references: [OpenReferences; 2],
@@ -76,6 +77,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let count = frames.len() / plan.dimensions;
         let lists = mrl_memory::collect((0..count).map(|_| Open::default()))?;
         let encoder = Encoder::new(&meta);
+        let centres = frames.chunks_exact(plan.dimensions);
+        let frames = mrl_memory::collect(centres.map(|row| Frame::new(&encoder, row.to_vec())))?;
         let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
         let row = ROW_OVERHEAD + encoder.shape.row.record_bytes() + copy;
         Ok(Self {
@@ -95,7 +98,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
 
     /// What finds lists and codes; for workers.
     pub fn assigner(&self) -> Result<Assigner, OutOfMemory> {
-        Assigner::new(&self.encoder, &self.frames, self.meta.metric)
+        Assigner::new(&self.encoder, &self.frames)
     }
 
     /// Takes rows in.
@@ -218,9 +221,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
         }
         group::set_first_live(&mut group.body, block, count, shape);
         let live = Group { shape, body: &group.body }.live(block);
-        let frame = &self.frames[index * shape.dimensions..][..shape.dimensions];
-        let centre = Centre::new(&self.encoder, || Ok::<_, S::Error>(frame.to_vec()))?;
-        let mean = summary::mean(rows::Rows::new(&bytes, shape), live, &[], &centre, shape);
+        let rows = rows::Rows::new(&bytes, shape);
+        let mean = summary::mean(rows, live, &[], &self.frames[index], shape);
         group::set_mean(&mut group.body, block, &mean, shape);
         group.blocks += 1;
         Ok(())
@@ -293,16 +295,16 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     fn write_frames(&mut self) -> Result<(), S::Error> {
-        let (dimensions, on_page) = (self.meta.dimensions, self.encoder.shape.frames_on_page());
+        let on_page = self.encoder.shape.frames_on_page();
         let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
         let mut lists = self.lists.iter();
-        for frames in self.frames.chunks(on_page * dimensions) {
+        for frames in self.frames.chunks(on_page) {
             page::format(&mut body, Kind::Frames, 0);
-            for (place, frame) in frames.chunks_exact(dimensions).enumerate() {
-                meta::write_frame(&mut body, place, frame);
+            for (place, frame) in frames.iter().enumerate() {
+                meta::write_frame(&mut body, place, &frame.centre);
             }
             let page = self.store.write(None, &body)?;
-            let count = frames.len() / dimensions;
+            let count = frames.len();
             for (place, list) in lists.by_ref().take(count).enumerate() {
                 let entry = Entry {
                     head: list.last.unwrap_or(NONE),

@@ -7,6 +7,7 @@ use half::f16;
 use crate::arrange::{arrange, parts};
 use crate::block::ROWS;
 use crate::directory::Directory;
+use crate::frame::Frame;
 use crate::group::{self, Group, Tid};
 use crate::insert::{lock_block, put_copy, write_block};
 use crate::page::{self, Damage, Kind, ListId, NONE, PageNumber, Problem};
@@ -14,7 +15,7 @@ use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, MOST_PAGES, PageStore};
-use crate::summary::{self, Centre, Offset};
+use crate::summary::{self, Offset};
 use crate::walk::{Chain, Walk};
 
 /// A row of a list, with those of its TIDs that were wanted.
@@ -89,8 +90,7 @@ pub struct ListWriter<'a, S: PageStore> {
     store: &'a S,
     directory: &'a Directory,
     list: ListId,
-    frame: Vec<f16>,
-    centre: Centre,
+    frame: Frame,
     /// From the list's frame to those of its rows.
     offsets: HashMap<ListId, Offset>,
     /// Rows that wait to be put into blocks.
@@ -110,15 +110,13 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         store: &'a S,
         directory: &'a Directory,
         list: ListId,
-        frame: Vec<f16>,
+        frame: Frame,
     ) -> Result<Self, S::Error> {
-        let centre = Centre::new(&directory.encoder, || Ok::<_, S::Error>(frame.clone()))?;
         let mut writer = Self {
             store,
             directory,
             list,
             frame,
-            centre,
             offsets: HashMap::new(),
             waiting: vec![],
             group: NONE,
@@ -131,8 +129,8 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         Ok(writer)
     }
 
-    pub fn frame(&self) -> &[f16] {
-        &self.frame
+    pub fn centre(&self) -> &[f16] {
+        &self.frame.centre
     }
 
     /// Encodes a row anew, against the list's frame.
@@ -144,8 +142,8 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
     /// Takes a row in.
     pub fn add(&mut self, member: Member) -> Result<(), S::Error> {
         if member.frame != self.list && !self.offsets.contains_key(&member.frame) {
-            let rows_frame = self.directory.frame(self.store, member.frame)?;
-            let offset = Offset::new(&self.directory.encoder, &self.frame, &rows_frame);
+            let of_row = self.directory.centre(self.store, member.frame)?;
+            let offset = Offset::new(&self.directory.encoder, self.centre(), &of_row);
             mrl_memory::insert(&mut self.offsets, member.frame, offset)?;
         }
         Ok(mrl_memory::push(&mut self.waiting, member)?)
@@ -258,7 +256,7 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         let live = Group { shape, body }.live(index);
         let offsets = self.frames.iter().map(|frame| self.offsets.get(frame));
         let offsets: Vec<_> = mrl_memory::collect(offsets)?;
-        let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, &self.centre, shape);
+        let mean = summary::mean(Rows::new(bytes, shape), live, &offsets, &self.frame, shape);
         group::set_mean(body, index, &mean, shape);
         change.commit()?;
         self.blocks += 1;

@@ -102,7 +102,7 @@ impl<S: PageStore> Check<'_, S> {
         let entry = self.directory.entries[list as usize];
         if list >= FIRST_LIST {
             // That there is one is an error of its own.
-            self.directory.frame(self.store, list)?;
+            self.directory.centre(self.store, list)?;
         }
         if entry.state == State::Gone {
             return Ok(());

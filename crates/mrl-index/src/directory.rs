@@ -9,6 +9,7 @@ use mrl_kernels as kernels;
 use mrl_memory::OutOfMemory;
 
 use crate::encode::{Encoder, coarse_of, narrowed};
+use crate::frame::Frame;
 use crate::meta::{self, Entry, FIRST_LIST, META_PAGE, Meta, Metric, State};
 use crate::order;
 use crate::page::{ListId, damaged};
@@ -31,10 +32,25 @@ pub struct Directory {
     bias: Vec<f32>,
     /// The length of its frame's leading part, which what it is chosen by is scaled down from; 1 where it is not.
     lengths: Vec<f32>,
-    /// Of all of them the mean of what they are chosen by, zeros behind it; and the codes of that, against this mean. Made
-    /// when a scan first asks.
+    /// Under L2 the other dimensions of all frames that have been read for this copy or those that it came from.
+    rest: Sums,
+    /// A point amid the rows, and codes of what lists are chosen by, against it. Made when a scan first asks.
     middle: OnceCell<Vec<f16>>,
     codes: OnceCell<Vec<u8>>,
+}
+
+/// Sums of some dimensions of so many vectors.
+#[derive(Debug, Clone, Default)]
+struct Sums {
+    sums: Vec<f64>,
+    count: u64,
+}
+
+impl Sums {
+    fn mean(&self) -> Vec<f32> {
+        let count = self.count.max(1) as f64;
+        self.sums.iter().map(|sum| (sum / count) as f32).collect()
+    }
 }
 
 impl Directory {
@@ -88,8 +104,8 @@ impl Directory {
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {
         let (entries, coarse, live, bias, lengths) = Default::default();
-        let (middle, codes) = Default::default();
-        Self { meta, encoder, entries, coarse, live, bias, lengths, middle, codes }
+        let (rest, middle, codes) = Default::default();
+        Self { meta, encoder, entries, coarse, live, bias, lengths, rest, middle, codes }
     }
 
     /// Reads the entries, and the frames of lists that the former copy does not have.
@@ -104,6 +120,14 @@ impl Directory {
             }
         }
         let width = self.meta.coarse_dimensions;
+        self.rest = match former {
+            Some(former) => former.rest.clone(),
+            None if self.meta.metric == Metric::Euclidean => {
+                let sums = mrl_memory::filled(0.0, self.meta.dimensions - width)?;
+                Sums { sums, count: 0 }
+            }
+            None => Sums::default(),
+        };
         let known = former.map_or(&[][..], |former| &former.live);
         let mut known = known.iter().copied().zip(0..).peekable();
         for list in FIRST_LIST..self.entries.len() as ListId {
@@ -120,12 +144,16 @@ impl Directory {
                 }
                 _ => {
                     store.check_interrupts()?;
-                    let frame = self.read_frame(store, &entry)?;
-                    let coarse = coarse_of(&frame[..width], self.meta.metric);
+                    let centre = self.read_centre(store, &entry)?;
+                    let (leading, rest) = centre.split_at(width);
+                    let coarse = coarse_of(leading, self.meta.metric);
                     mrl_memory::extend(&mut self.coarse, &coarse)?;
-                    match self.meta.metric {
-                        Metric::Euclidean => 1.0,
-                        _ => kernels::squared_norm(&frame[..width]).sqrt(),
+                    if self.meta.metric == Metric::Euclidean {
+                        kernels::add_to_sums(rest, &mut self.rest.sums);
+                        self.rest.count += 1;
+                        1.0
+                    } else {
+                        kernels::squared_norm(leading).sqrt()
                     }
                 }
             };
@@ -141,17 +169,22 @@ impl Directory {
         Ok(mrl_memory::check()?)
     }
 
-    fn read_frame<S: PageStore>(&self, store: &S, entry: &Entry) -> Result<Vec<f16>, S::Error> {
+    fn read_centre<S: PageStore>(&self, store: &S, entry: &Entry) -> Result<Vec<f16>, S::Error> {
         let body = store.read(entry.frame_page)?;
         let place = usize::from(entry.frame_place);
         Ok(meta::read_frame(&body, entry.frame_page, place, self.meta.dimensions)?)
     }
 
-    /// A list's frame: the centre of its members, whole. Of a list that was ever there.
-    pub fn frame<S: PageStore>(&self, store: &S, list: ListId) -> Result<Vec<f16>, S::Error> {
+    /// A list's frame. Of a list that was ever there.
+    pub fn frame<S: PageStore>(&self, store: &S, list: ListId) -> Result<Frame, S::Error> {
+        Ok(Frame::new(&self.encoder, self.centre(store, list)?))
+    }
+
+    /// Its centre alone: the mean of the members that it was made for, whole.
+    pub fn centre<S: PageStore>(&self, store: &S, list: ListId) -> Result<Vec<f16>, S::Error> {
         let entry = self.entries.get(list as usize).filter(|_| list >= FIRST_LIST);
         let entry = entry.ok_or(damaged(META_PAGE, "rows name a list that is not there"))?;
-        self.read_frame(store, entry)
+        self.read_centre(store, entry)
     }
 
     /// A frame's share in the scores of its rows.
@@ -166,7 +199,7 @@ impl Directory {
         {
             return Ok(query.base(self.coarse_at(place)) * self.lengths[place]);
         }
-        Ok(query.base(&self.frame(store, list)?))
+        Ok(query.base(&self.centre(store, list)?))
     }
 
     /// Whether what lists are chosen by are their whole frames, but for rounding.
@@ -263,16 +296,17 @@ impl Directory {
         Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
     }
 
-    /// The mean of what the live lists are chosen by, as a whole vector: zero in other dimensions.
+    /// A point amid the rows: the mean of what the live lists are chosen by, and under L2 of the other dimensions of all
+    /// lists that have been read; else zero there.
     pub fn middle(&self) -> Cow<'_, [f16]> {
         if let Some(middle) = self.middle.get() {
             return Cow::Borrowed(middle);
         }
         let width = self.meta.coarse_dimensions;
-        let mut sums = vec![0.0; width];
+        let (mut sums, count) = (vec![0.0; width], self.live.len() as u64);
         self.coarse.chunks_exact(width).for_each(|row| kernels::add_to_sums(row, &mut sums));
-        let count = self.live.len().max(1) as f64;
-        let mut middle: Vec<f32> = sums.iter().map(|sum| (sum / count) as f32).collect();
+        let mut middle = Sums { sums, count }.mean();
+        middle.extend(self.rest.mean());
         middle.resize(self.meta.dimensions, 0.0);
         let middle = narrowed(&middle);
         // The directory is kept: none of it may lie in the reserve.
@@ -290,8 +324,9 @@ impl Directory {
         let all = self.live.len().div_ceil(LANES) * bytes;
         mrl_memory::reserve(&mut codes, all)?;
         codes.resize(all, 0);
-        let mut whole = vec![f16::ZERO; self.meta.dimensions];
         let middle = self.middle();
+        let mut whole = middle.to_vec();
+        let middle = Frame::new(&self.encoder, middle.into_owned());
         for (i, coarse) in self.coarse.chunks_exact(width).enumerate() {
             whole[..width].copy_from_slice(coarse);
             let record = self.encoder.row(&whole, &middle).record;

@@ -5,7 +5,9 @@ use mrl_kernels as kernels;
 
 use crate::codec::Codec;
 use crate::codes;
+use crate::frame::Frame;
 use crate::meta::{Meta, Metric};
+use crate::records::narrow;
 use crate::rows::Row;
 use crate::shape::Shape;
 
@@ -29,42 +31,44 @@ impl Encoder {
     }
 
     /// The row of a vector, against a frame; both have the index's dimensions.
-    pub fn row(&self, vector: &[f16], frame: &[f16]) -> Row {
-        let record = self.record(vector, frame, self.shape.layers.count());
+    pub fn row(&self, vector: &[f16], frame: &Frame) -> Row {
+        let mut record = self.record(vector, frame, self.shape.layers.count());
+        if let Some(term) = self.term(vector, frame, &record) {
+            record[self.shape.row.term_of_record()].copy_from_slice(&narrow(term));
+        }
         let copy = || vector.iter().flat_map(|half| half.to_le_bytes()).collect();
         Row { record, copy: self.shape.keeps_copies().then(copy) }
     }
 
     /// Whether a record is that of a vector, against a frame, by its layer 0 and the lengths of all prefixes: vectors
     /// that differ in neither lie so close that their codes tell the same.
-    pub fn is_of(&self, record: &[u8], vector: &[f16], frame: &[f16]) -> bool {
-        let of_vector = self.record(vector, frame, 1);
-        let leading = self.shape.row.leading_record_bytes();
-        // Under L2 the term depends on later layers' codes too; there the share of layer 0 tells the length.
-        let term = match self.metric {
-            Metric::Euclidean => self.shape.row.term_of_record(),
-            _ => 0..0,
-        };
-        record[..term.start] == of_vector[..term.start]
-            && record[term.end..leading] == of_vector[term.end..leading]
+    pub fn is_of(&self, record: &[u8], vector: &[f16], frame: &Frame) -> bool {
+        let mut of_vector = self.record(vector, frame, 1);
+        let form = &self.shape.row;
+        if let Some(term) = self.term(vector, frame, record) {
+            of_vector[form.term_of_record()].copy_from_slice(&narrow(term));
+        }
+        let leading = form.leading_record_bytes();
+        record[..leading] == of_vector[..leading]
     }
 
-    /// A record with the codes of the first so many layers, and under L2 with a term of these.
-    fn record(&self, vector: &[f16], frame: &[f16], layers: usize) -> Vec<u8> {
+    /// Under L2 a record's term, which depends on its codes: see module `query`.
+    fn term(&self, vector: &[f16], frame: &Frame, record: &[u8]) -> Option<f32> {
+        let product = frame.product(&self.shape, record)?;
+        let apart = widened(vector).into_iter().zip(widened(&frame.centre)).map(|(x, f)| x - f);
+        let squared: f64 = apart.map(|x| f64::from(x) * f64::from(x)).sum();
+        Some((squared + 2.0 * f64::from(product)) as f32)
+    }
+
+    /// A record with the codes of the first so many layers; under L2 without its term.
+    fn record(&self, vector: &[f16], frame: &Frame, layers: usize) -> Vec<u8> {
         let (all, form) = (&self.shape.layers, &self.shape.row);
         let end = all.range(layers - 1).end;
         let mut rest = widened(&vector[..end]);
-        let centre = widened(&frame[..end]);
-        rest.iter_mut().zip(&centre).for_each(|(x, centre)| *x -= centre);
+        let centre = widened(&frame.centre[..end]);
+        rest.iter_mut().zip(centre).for_each(|(x, centre)| *x -= centre);
         let code = self.codec.encode(&rest);
         let length = f64::from(kernels::squared_norm(vector)).sqrt();
-        let term = match self.metric {
-            Metric::Euclidean => {
-                let squared = rest.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
-                squared + 2.0 * f64::from(self.codec.query(&centre).estimate(&code, layers).value)
-            }
-            _ => length,
-        };
         let share = |border: usize| {
             let prefix = kernels::squared_norm(&vector[..all.range(border).end]);
             let share = f64::from(prefix).sqrt() / length.max(f64::MIN_POSITIVE) * 255.0;
@@ -75,7 +79,7 @@ impl Encoder {
             let code = code.layer(layer);
             (&code.bytes[..], code.factors.scale)
         });
-        form.record(codes, term as f32, (0..self.shape.inner_borders()).map(share))
+        form.record(codes, length as f32, (0..self.shape.inner_borders()).map(share))
     }
 
     /// The best guess at what is encoded, layer after layer, still rotated; `piece` is given each layer's.

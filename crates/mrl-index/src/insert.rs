@@ -5,10 +5,13 @@
 //! takes the row.
 //! Within a list pages are locked head first, then group, then the group's other pages.
 
+use std::borrow::Cow;
+
 use half::f16;
 
 use crate::block::ROWS;
 use crate::directory::Directory;
+use crate::frame::Frame;
 use crate::group::{self, Group, Tid};
 use crate::meta::{Entry, META_PAGE, Metric, NULLS, State, ZEROS};
 use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
@@ -18,7 +21,7 @@ use crate::references::{add_reference, refer};
 use crate::rows::{self, Row, Rows};
 use crate::shape::{MOST_FRAMES, Shape};
 use crate::store::{Change, ListLock, PageStore};
-use crate::summary::{self, Centre, Offset};
+use crate::summary::{self, Offset};
 use crate::walk::Chain;
 
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
@@ -96,8 +99,8 @@ pub fn insert<S: PageStore>(
     if !is_live(store, directory, list)? {
         return Ok(Inserted::Stale);
     }
-    let row = directory.encoder.row(vector, &directory.frame(store, list)?);
-    let slots = add_row(store, directory, list, tid, vector, &row)?;
+    let frame = directory.frame(store, list)?;
+    let slots = add_row(store, directory, (list, &frame), tid, vector)?;
     let due = slots_before_split(directory.entries[list as usize]);
     Ok(match slots {
         _ if slots > due + due / OVERFULL_BY => Inserted::Overfull(list),
@@ -154,16 +157,17 @@ pub fn is_live<S: PageStore>(
 fn add_row<S: PageStore>(
     store: &S,
     directory: &Directory,
-    list: ListId,
+    (list, frame): (ListId, &Frame),
     tid: Tid,
     vector: &[f16],
-    row: &Row,
 ) -> Result<usize, S::Error> {
     let shape = &directory.encoder.shape;
+    let row = &directory.encoder.row(vector, frame);
     let chain = directory.chain(list);
     // The vector asks for the block that a scan for it would look into first.
-    let query = Query::new(&directory.encoder, vector, || directory.middle());
-    let base = directory.base(store, &query, list)?;
+    // Errors of what it is compared with do not count: any point is amid the rows.
+    let query = Query::new(&directory.encoder, vector, || Cow::Borrowed(vector));
+    let base = query.base(&frame.centre);
     let mut popped = 0;
     loop {
         store.check_interrupts()?;
@@ -185,7 +189,7 @@ fn add_row<S: PageStore>(
                 } else {
                     put_copy(&mut change, place, slot, row, shape)?;
                 }
-                put_row(store, directory, &mut change, place, slot, tid, row)?;
+                put_row(store, directory, frame, &mut change, place, slot, (tid, row))?;
                 change.commit()?;
                 return Ok(if is_first { slots } else { 0 });
             }
@@ -314,11 +318,11 @@ pub fn put_copy<C: Change>(
 fn put_row<S: PageStore>(
     store: &S,
     directory: &Directory,
+    own: &Frame,
     change: &mut S::Change<'_>,
     place: usize,
     slot: usize,
-    tid: Tid,
-    row: &Row,
+    (tid, row): (Tid, &Row),
 ) -> Result<(), S::Error> {
     let encoder = &directory.encoder;
     let (shape, index, list) = (&encoder.shape, slot / ROWS, page::list(change.body(place)));
@@ -341,17 +345,6 @@ fn put_row<S: PageStore>(
         return Ok(());
     }
     let stored = Rows::new(&bytes, shape);
-    let holds = |list: ListId| match directory.entries.get(list as usize) {
-        Some(entry) if change.holds(entry.frame_page) => {
-            Err(damaged(entry.frame_page, "two pointers lead to one page"))
-        }
-        _ => Ok(()),
-    };
-    let frame_of = |list: ListId| -> Result<_, S::Error> {
-        holds(list)?;
-        directory.frame(store, list)
-    };
-    let centre = Centre::new(encoder, || frame_of(list))?;
     // Rows that came by a split have frames of other lists.
     let mut offsets: [Option<Offset>; MOST_FRAMES] = [const { None }; MOST_FRAMES];
     for in_block in (0..ROWS).filter(|in_block| live >> in_block & 1 == 1) {
@@ -360,11 +353,17 @@ fn put_row<S: PageStore>(
             && *frame != list
             && offset.is_none()
         {
-            *offset = Some(Offset::new(encoder, &frame_of(list)?, &frame_of(*frame)?));
+            if let Some(entry) = directory.entries.get(*frame as usize)
+                && change.holds(entry.frame_page)
+            {
+                return Err(damaged(entry.frame_page, "two pointers lead to one page").into());
+            }
+            let of_row = directory.centre(store, *frame)?;
+            *offset = Some(Offset::new(encoder, &own.centre, &of_row));
         }
     }
     let offsets = offsets.each_ref().map(Option::as_ref);
-    let mean = summary::mean(stored, live, &offsets, &centre, shape);
+    let mean = summary::mean(stored, live, &offsets, own, shape);
     group::set_mean(change.body_mut(place), index, &mean, shape);
     Ok(())
 }

@@ -42,6 +42,7 @@ mod cut;
 pub mod directory;
 pub mod encode;
 mod exchange;
+pub mod frame;
 pub mod group;
 pub mod info;
 pub mod insert;

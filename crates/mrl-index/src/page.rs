@@ -21,7 +21,7 @@ use std::fmt;
 pub const BODY_BYTES: usize = 8192 - 24;
 /// Bytes of what every page begins with.
 pub const TAG_BYTES: usize = 16;
-/// The format that this library writes and reads. Versions 1 to 5 were never released.
+/// The format that this library writes and reads. Versions 1 to 6 were never released.
 pub const VERSION: u16 = 7;
 /// No page: the end of a chain.
 pub const NONE: PageNumber = u32::MAX;

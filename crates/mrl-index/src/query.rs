@@ -83,6 +83,7 @@ impl Query {
             let middle = middle();
             for (layer, square) in squares.iter_mut().enumerate() {
                 let range = layers.range(layer);
+                let range = range.start..range.end.min(vector.len());
                 *square = kernels::squared_l2(&vector[range.clone()], &middle[range]);
             }
             let all = squares.iter().sum::<f32>();

@@ -1,6 +1,6 @@
 //! The rows of a scan that wait for their exact distances, and those that have them.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use mrl_memory::OutOfMemory;
 
@@ -17,6 +17,13 @@ pub(crate) struct Waiting {
     pub copy: PageNumber,
     pub slot: u16,
     pub list: ListId,
+}
+
+impl Waiting {
+    /// Whose turn comes last is the least.
+    fn by_turn(&self, other: &Self) -> Ordering {
+        self.upper.total_cmp(&other.upper).then(other.tid.cmp(&self.tid))
+    }
 }
 
 /// A row with its exact distance. The greatest is the nearest; of equally near ones the first TID.
@@ -72,32 +79,53 @@ impl Queue {
         self.sort(Self::FIRST)
     }
 
-    /// Puts so many of the best in order, where none is.
+    /// Puts so many of the best in order, where none is; those that are equal by their TIDs, as they lie in the table.
     fn sort(&mut self, count: usize) -> Result<(), OutOfMemory> {
-        if count < self.far.len() {
+        let count = count.min(self.far.len());
+        let from_below = self.far.len() - count;
+        let mut places: Vec<u64> = Vec::new();
+        if from_below == 0 {
+            mrl_memory::reserve(&mut places, count)?;
+            self.near = std::mem::take(&mut self.far);
+        } else if count == Self::MOST {
+            mrl_memory::reserve(&mut places, count)?;
+            mrl_memory::reserve(&mut self.near, count)?;
+            self.far.select_nth_unstable_by(from_below, Waiting::by_turn);
+            self.near.extend(self.far.drain(from_below..));
+        } else {
             // The scores alone, which are a sixth of the rows' bytes, tell who is near.
             let uppers = self.far.iter().map(|waiting| order::key(waiting.upper));
             let mut uppers = mrl_memory::collect(uppers)?;
-            let from_below = uppers.len() - count;
             let (_, bar, _) = uppers.select_nth_unstable(from_below);
             let bar = order::number(*bar);
-            // Before any is taken out: an error must not lose them.
             let is_near = |waiting: &Waiting| waiting.upper.total_cmp(&bar).is_ge();
             let near = self.far.iter().filter(|waiting| is_near(waiting)).count();
+            mrl_memory::reserve(&mut places, near)?;
             mrl_memory::reserve(&mut self.near, near)?;
             self.near.extend(self.far.extract_if(.., |waiting| is_near(waiting)));
-        } else {
-            self.near = std::mem::take(&mut self.far);
         }
-        // Scores with their places are in order sooner than rows are, and then these by them.
-        let place = |(place, waiting): (usize, &Waiting)| {
+        // Scores with their places are in order sooner than rows are. Then these are moved, each to where it belongs.
+        places.extend(self.near.iter().enumerate().map(|(place, waiting)| {
             let key = order::key(waiting.upper) as u32 ^ 1 << 31;
             u64::from(key) << 32 | place as u64
-        };
-        let mut places = mrl_memory::collect(self.near.iter().enumerate().map(place))?;
+        }));
         places.sort_unstable();
-        let rows = places.into_iter().map(|place| self.near[place as u32 as usize]);
-        self.near = mrl_memory::collect(rows)?;
+        for start in 0..places.len() {
+            let mut to = start;
+            loop {
+                let from = places[to] as u32 as usize;
+                places[to] = to as u64;
+                if from == start {
+                    break;
+                }
+                self.near.swap(to, from);
+                to = from;
+            }
+        }
+        let is_equal = |a: &Waiting, b: &Waiting| a.upper.total_cmp(&b.upper).is_eq();
+        for equal in self.near.chunk_by_mut(is_equal).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by_key(|waiting| Reverse(waiting.tid));
+        }
         Ok(())
     }
 
@@ -126,5 +154,47 @@ impl Queue {
     pub fn clear(&mut self) {
         self.near.clear();
         self.far.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    /// Rows come in turn, however many wait, and are asked for, and how often others join them.
+    #[test]
+    fn the_best_come_first_and_equal_ones_by_their_tids() {
+        let mut random = Random::new(4);
+        for count in [0, 1, 63, 64, 65, 300, Queue::MOST + 3] {
+            let mut queue = Queue::default();
+            let mut drawn = |count: usize| -> Vec<Waiting> {
+                let mut upper = || [f32::INFINITY, -1.5, (random.next() >> 58) as f32];
+                let row = |tid| Waiting {
+                    upper: upper()[tid % 3],
+                    tid: tid as u64,
+                    copy: 0,
+                    slot: 0,
+                    list: 0,
+                };
+                (0..count).map(row).collect()
+            };
+            let mut all = drawn(count);
+            queue.add(all.clone()).unwrap();
+            for _ in 0..100.min(count) {
+                let best = queue.pop().unwrap().unwrap();
+                let place = all.iter().position(|row| row.tid == best.tid).unwrap();
+                let best = all.swap_remove(place);
+                assert!(count > 1000 || all.iter().all(|row| row.by_turn(&best).is_lt()));
+            }
+            let more = drawn(count.min(500));
+            all.extend(&more);
+            queue.add(more).unwrap();
+            all.sort_by(Waiting::by_turn);
+            while let Some(row) = queue.pop().unwrap() {
+                assert!(all.pop().unwrap().by_turn(&row).is_eq(), "{count}");
+            }
+            assert!(all.is_empty() && queue.is_empty());
+        }
     }
 }

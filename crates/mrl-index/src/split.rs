@@ -120,7 +120,7 @@ fn replace<S: PageStore>(
     for (part, frame) in cut.parts.into_iter().zip(cut.frames) {
         let id = meta.next_list + entries.len() as ListId;
         let (frame, (frame_page, frame_place)) = match frame {
-            Frame::Kept(page, place) => (directory.frame(store, list)?, (page, place)),
+            Frame::Kept(page, place) => (directory.centre(store, list)?, (page, place)),
             Frame::New(frame) => {
                 let written = write_frame(store, &mut meta, &directory.encoder.shape, &frame)?;
                 (frame, written)
@@ -155,9 +155,10 @@ fn begin_list<'a, S: PageStore>(
     store: &'a S,
     directory: &'a Directory,
     list: ListId,
-    frame: Vec<f16>,
+    centre: Vec<f16>,
     part: Vec<(Member, Option<Vec<f16>>)>,
 ) -> Result<ListWriter<'a, S>, S::Error> {
+    let frame = crate::frame::Frame::new(&directory.encoder, centre);
     let mut writer = ListWriter::new(store, directory, list, frame)?;
     for (member, vector) in part {
         store.check_interrupts()?;
@@ -259,7 +260,7 @@ fn add_what_came<S: PageStore>(
     const FEW: usize = 64;
     const MOST_TURNS: usize = 4;
     let encoder = &directory.encoder;
-    let centres: Vec<_> = writers.iter().map(|writer| encoder.coarse(writer.frame())).collect();
+    let centres: Vec<_> = writers.iter().map(|writer| encoder.coarse(writer.centre())).collect();
     let (mut turns, mut is_closed) = (0, false);
     loop {
         let members = retiring.read_again()?;

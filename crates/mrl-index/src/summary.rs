@@ -13,9 +13,10 @@ use mrl_kernels::CodeBytes;
 use crate::block::ROWS;
 use crate::codes::{LEVELS, encode_one_bit, encode_two_bits, product_one_bit, product_two_bits};
 use crate::encode::{Encoder, widened};
+use crate::frame::{Frame, rotated};
 use crate::group::Summaries;
 use crate::meta::Metric;
-use crate::records::{LANES, wide};
+use crate::records::{LANES, narrow, wide};
 use crate::rows::Rows;
 use crate::shape::Shape;
 
@@ -45,28 +46,6 @@ impl Offset {
     }
 }
 
-/// All layers of a vector, rotated.
-fn rotated(encoder: &Encoder, vector: &[f32]) -> Vec<f32> {
-    let query = encoder.codec.query(vector);
-    (0..query.layers()).flat_map(|layer| query.piece(layer).0.to_vec()).collect()
-}
-
-/// The frame of a list, rotated, where the terms of means depend on it: under L2.
-pub struct Centre(Option<Vec<f32>>);
-
-impl Centre {
-    /// `frame` is asked for where it is needed.
-    pub fn new<E>(
-        encoder: &Encoder,
-        frame: impl FnOnce() -> Result<Vec<f16>, E>,
-    ) -> Result<Self, E> {
-        Ok(Self(match encoder.metric {
-            Metric::Euclidean => Some(rotated(encoder, &widened(&frame()?))),
-            _ => None,
-        }))
-    }
-}
-
 /// What a summary has of a block's rows.
 pub struct Mean {
     /// Of their mean, in the summary's form.
@@ -76,12 +55,12 @@ pub struct Mean {
 }
 
 /// The mean of a block's rows, of which bit r of `live` tells whether row r counts. `offsets` lead to the frames
-/// of the group, by their places; of those that are missing there no row is, or it is the list's own, `centre`.
+/// of the group, by their places; of those that are missing there no row is, or it is the list's own, `frame`.
 pub fn mean(
     rows: Rows,
     live: u32,
     offsets: &[Option<&Offset>],
-    centre: &Centre,
+    frame: &Frame,
     shape: &Shape,
 ) -> Mean {
     let records = rows.records;
@@ -138,8 +117,8 @@ pub fn mean(
             _ => encode_one_bit(coded, &mut code).scale,
         };
         // As the components are rotated, some of them have their share of the product with a query.
-        let scale = scale * mean.len() as f32 / coded.len() as f32;
-        if let Some(centre) = &centre.0 {
+        let scale = wide(narrow(scale * mean.len() as f32 / coded.len() as f32));
+        if let Some(centre) = frame.rotated() {
             let centre = &centre[range];
             let product = match shape.bits_of_means(layer) {
                 2 => product_two_bits(&centre[..coded.len()], &code),
@@ -151,6 +130,8 @@ pub fn mean(
         codes.push((code, if scale.is_finite() { scale } else { 0.0 }));
     }
     let offset_terms = mean_of(&|row| offset_of(row).map_or(0.0, |offset| offset.term));
+    // Damaged rows must not make it no number: a scan would always look into the block.
+    let of_centre = if of_centre.is_finite() { of_centre } else { 0.0 };
     let term = offset_terms + mean_of(&|row| wide(records.terms()[row])) + 2.0 * of_centre;
     let shares = (0..shape.inner_borders()).map(|border| {
         let shares = records.shares(border);
@@ -256,6 +237,14 @@ mod tests {
     use crate::records::Records;
     use crate::rows::store_row;
 
+    /// A frame on which nothing depends.
+    fn frame_of(dimensions: usize) -> Frame {
+        let (build, seed, coarse_dimensions, copies) = (1, 5, dimensions, false);
+        let metric = Metric::InnerProduct;
+        let plan = Plan { build, seed, dimensions, coarse_dimensions, metric, copies };
+        Frame::new(&Encoder::new(&plan.meta()), vec![f16::ZERO; dimensions])
+    }
+
     /// Rows of codes that are drawn, and what they stand for, rotated.
     fn drawn(shape: &Shape, seed: u64) -> (Vec<u8>, Vec<Vec<f32>>) {
         let mut random = Random::new(seed);
@@ -292,7 +281,8 @@ mod tests {
             for vector in vectors.iter_mut().step_by(3).filter(|_| has_offset) {
                 vector.iter_mut().for_each(|x| *x += 3.0);
             }
-            let mean = mean(Rows::new(&bytes, &shape), live, &offsets, &Centre(None), &shape);
+            let frame = frame_of(dimensions);
+            let mean = mean(Rows::new(&bytes, &shape), live, &offsets, &frame, &shape);
             let rows = (0..ROWS).filter(|row| live >> row & 1 == 1);
             let shifted = rows.clone().filter(|row| has_offset && row % 3 == 0).count() as f32;
             let count = live.count_ones() as f32;
@@ -353,8 +343,9 @@ mod tests {
                 (0..dimensions).map(|_| (random.next() >> 40) as f32 / (1u64 << 24) as f32);
             uniform.map(|x| spread * (x - 0.5)).collect()
         };
-        let frames = [draw(1.0), draw(1.0)].map(|frame| narrowed(&frame));
-        let offset = Offset::new(&encoder, &frames[0], &frames[1]);
+        let frames = [draw(1.0), draw(1.0)];
+        let frames = frames.map(|centre| Frame::new(&encoder, narrowed(&centre)));
+        let offset = Offset::new(&encoder, &frames[0].centre, &frames[1].centre);
         let centre = draw(2.0);
         let mut bytes = vec![0; encoder.shape.block_bytes];
         let mut squared = 0.0;
@@ -368,7 +359,7 @@ mod tests {
         }
         let rows = Rows::new(&bytes, &encoder.shape);
         let offsets = [None, Some(&offset)];
-        let spread = mean(rows, u32::MAX, &offsets, &Centre(None), &encoder.shape).spread;
+        let spread = mean(rows, u32::MAX, &offsets, &frames[0], &encoder.shape).spread;
         let ratio = spread / squared.sqrt();
         assert!((0.85..1.15).contains(&ratio), "{ratio}");
     }

@@ -9,6 +9,7 @@ use half::f16;
 use crate::chain::Member;
 use crate::directory::Directory;
 use crate::encode::narrowed;
+use crate::frame::Frame;
 use crate::group::Tid;
 use crate::meta;
 use crate::page::ListId;
@@ -23,7 +24,7 @@ pub(crate) struct RowVectors<'a, 'v, S: PageStore> {
     store: &'a S,
     directory: &'a Directory,
     at_hand: &'a mut Vectors<'v, S::Error>,
-    frames: Vec<(ListId, Vec<f16>)>,
+    frames: Vec<(ListId, Frame)>,
 }
 
 impl<'a, 'v, S: PageStore> RowVectors<'a, 'v, S> {
@@ -55,7 +56,7 @@ impl<'a, 'v, S: PageStore> RowVectors<'a, 'v, S> {
     /// What a row's code says about its vector.
     pub fn guess(&mut self, member: &Member) -> Result<Vec<f16>, S::Error> {
         let encoder = &self.directory.encoder;
-        Ok(narrowed(&encoder.decode(&member.row.record, self.frame_of(member)?)))
+        Ok(narrowed(&encoder.decode(&member.row.record, &self.frame_of(member)?.centre)))
     }
 
     /// What a vector's list is chosen by.
@@ -63,7 +64,7 @@ impl<'a, 'v, S: PageStore> RowVectors<'a, 'v, S> {
         self.directory.encoder.coarse(vector)
     }
 
-    fn frame_of(&mut self, member: &Member) -> Result<&[f16], S::Error> {
+    fn frame_of(&mut self, member: &Member) -> Result<&Frame, S::Error> {
         let known = self.frames.iter().position(|(list, _)| *list == member.frame);
         let place = match known {
             Some(place) => place,

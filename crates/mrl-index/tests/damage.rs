@@ -211,7 +211,7 @@ fn a_frame_on_a_page_that_the_insert_has_locked() {
         group::set_frame(body, 0, other);
     });
     directory.entries[other as usize].frame_page = head;
-    let vector = sound.directory.frame(&sound.store, FIRST_LIST).unwrap();
+    let vector = sound.directory.centre(&sound.store, FIRST_LIST).unwrap();
     let inserted = insert(&sound.store, &directory, 1 << 40 | 1, &vector, false).err();
     let problem = Problem::Content("two pointers lead to one page");
     assert_eq!(inserted, Some(Damage { page: head, problem }.into()));
