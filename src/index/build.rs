@@ -107,7 +107,7 @@ fn workers() -> Workers {
     }
 }
 
-/// As many as the server would give parallel workers to a build, and the session's own.
+/// As many as the server would give parallel workers to a build, but no more than there are processors.
 fn threads() -> usize {
     // SAFETY: reads a setting.
     let most = unsafe { pg_sys::max_parallel_maintenance_workers }.max(0) as usize;
@@ -173,7 +173,7 @@ impl Sample {
     ) -> Result<Self, SqlError> {
         /// Blocks after which the number of rows a block is known well enough.
         const BLOCKS_TO_COUNT: u64 = 200;
-        /// Blocks that are read at most, or a tenth of them: where most rows wait for their vectors these are few.
+        /// Blocks that are read at most, or, where that is more, a tenth of the table's: where most rows wait for their vectors these are few.
         const BLOCKS_AT_MOST: u64 = 16_384;
         // SAFETY: by contract, here and below.
         let blocks = unsafe {

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use mrl_index::build::MOST_LISTS;
 use mrl_index::meta::MOST_LIST_NUMBERS;
 use mrl_index::store::PageStore;
 use mrl_index::vacuum;
@@ -61,6 +62,17 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
             SqlError::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
                 .detail("Each split and each list written anew takes some; without any lists grow, and scans slow down.")
                 .hint("REINDEX it.")
+                .warn();
+        }
+        if swept.lists > MOST_LISTS - MOST_LISTS / 10 {
+            let message = format!(
+                "index \"{}\" has {} lists of {MOST_LISTS} at most",
+                name_of(index),
+                swept.lists
+            );
+            SqlError::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, message)
+                .detail("Once it has as many, lists are not split any more, and scans slow down.")
+                .hint("Partition the table.")
                 .warn();
         }
         (*stats).num_pages = or_raise(index, store.page_count());

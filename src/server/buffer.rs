@@ -46,9 +46,9 @@ unsafe extern "C-unwind" {
     fn unlock_release_buffer(buffer: pg_sys::Buffer);
 }
 
-/// Blocks of an index whose buffers are remembered.
+/// Blocks of a relation whose buffers are remembered.
 const MOST_BLOCKS: usize = 1 << 20;
-/// Indexes whose buffers are remembered; of more a session forgets all and begins anew.
+/// Relations whose buffers are remembered; of more a session forgets all and begins anew.
 const MOST_KEPT: usize = 64;
 /// Of so many reads of pages one takes the long way.
 const LONG_WAY: u32 = 256;
@@ -141,7 +141,7 @@ impl Recent {
 /// Pins and locks a page's buffer in common with other readers, where it is the one it was.
 ///
 /// # Safety
-/// The relation is open; its locks are those of no page of this buffer.
+/// The relation is open; we hold no lock on the page.
 pub unsafe fn lock_recent(
     relation: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,

@@ -3,7 +3,8 @@
 //!
 //! [`sql_function!`] defines the two symbols that the server looks for, `NAME` and
 //! `pg_finfo_NAME`. The body sees a [`Call`], takes typed arguments from it and returns a
-//! `Result`: an error is raised only here, after every Rust value of the body has been dropped.
+//! `Result`: an error is raised only here, after every Rust value of the body has been dropped, or left with a caller who
+//! asked for that.
 
 use std::ffi::CStr;
 

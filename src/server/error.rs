@@ -1,4 +1,4 @@
-//! From typed errors to `ereport`: the one place where an error becomes an SQLSTATE.
+//! From typed errors to `ereport`: where the crates' errors get their SQLSTATEs.
 
 use mrl_encoder::EncoderError;
 use mrl_index::meta::META_PAGE;
@@ -39,7 +39,7 @@ impl SqlError {
         self
     }
 
-    /// Names the index in which it happened.
+    /// Names the index in which it happened, where it is damage.
     pub fn in_index(mut self, name: &str) -> Self {
         if self.0.code == Code::ERRCODE_INDEX_CORRUPTED {
             let index = format!("index \"{name}\"");

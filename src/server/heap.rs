@@ -119,14 +119,14 @@ impl Heap {
         }
     }
 
-    /// Asks for the memory of what leads to a row that was read before.
+    /// Asks for the memory of what leads to a row whose page was read before.
     pub fn prefetch_pointer(&self, block: u32, number: u16) {
         if let Some(page) = self.recent.as_ref().and_then(|recent| recent.prefetch(block)) {
             mrl_kernels::prefetch(page.wrapping_add(Self::pointer_at(number.max(1) - 1)), 4);
         }
     }
 
-    /// Asks for the beginning of a row, what leads to which has been asked for.
+    /// Asks for the beginning of a row; [`Heap::prefetch_pointer`] has been called for it before.
     pub fn prefetch_start(&self, block: u32, number: u16) {
         let Some(page) = self.recent.as_ref().and_then(|recent| recent.address(block)) else {
             return;

@@ -1,7 +1,7 @@
 //! The server's conventions, each wrapped once: how a C-language function is called and answers,
 //! how rows are returned, how arrays and buffers are read, how errors are raised, what happens without memory.
 //!
-//! Knows PostgreSQL and nothing of vectors or encoders.
+//! Knows PostgreSQL, and nothing of vectors, encoders or the index but for their errors (`error`).
 
 #[macro_use]
 pub mod call;

@@ -114,7 +114,7 @@ pub fn frames(plan: &Plan, sample: &[f16], lists: usize, workers: &Workers) -> O
     Some(means)
 }
 
-/// Rows to which list and code have been found, without the list's lock.
+/// Rows with the lists and codes found for them.
 pub type Encoded = Vec<(Tid, ListId, Row)>;
 
 /// Finds lists and codes of vectors; shared by workers.

@@ -1,8 +1,8 @@
 //! From a vector to its code in all layers, and from a query to estimates.
 //!
-//! What is encoded is a row's vector minus the centre of its list. The inner product of a query `q` of
+//! What is encoded is a row's vector minus its frame. The inner product of a query `q` of
 //! k dimensions with the row's vector is the centre's own product plus an estimate for the rest, from the
-//! layers below k; divided by the length of the row's k-prefix it is what `<#>` compares.
+//! layers below k; for a query of fewer dimensions `<#>` divides it by the length of the row's k-prefix.
 
 use crate::codes::{self, Factors};
 use crate::layers::Layers;

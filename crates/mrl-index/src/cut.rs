@@ -1,5 +1,5 @@
-//! How the rows of one list, or of several together, are cut into the parts that become lists: by k-means on what
-//! their codes say about the vectors.
+//! How the rows of one list, or of several together, are cut into the parts that become lists: by k-means on their
+//! vectors where these are at hand, else on what their codes say about them.
 
 use std::cmp::Reverse;
 use std::ops::Range;

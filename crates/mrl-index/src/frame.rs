@@ -1,4 +1,4 @@
-//! What rows are encoded against: the centre of their list.
+//! What rows are encoded against: the centre of a list, most often of their own.
 
 use half::f16;
 

@@ -5,7 +5,7 @@
 //!                   u32  live: bit r is 1 where row r is there
 //!                   u16  spread of the rows about their mean (module `summary`), a bfloat16
 //!                   then a record of the mean, whose layer 0 has two bits a dimension where there is room, as a row's
-//!                   has, and the others one
+//!                   has, and the others one; the last may lack 64 of its rotated components (module `shape`)
 //!
 //! REFERENCES page   offset 16  u32  next page of references with room, NONE   (a stack)
 //!                   offset 20  u16  references
@@ -197,7 +197,7 @@ impl<'a> Summaries<'a> {
 }
 
 /// The ordinal of a list's group that has so many before it: a list ends where they can't be told apart any more, with
-/// some 20 million rows.
+/// 65,536 groups.
 pub fn ordinal(list: ListId, groups: usize) -> Result<u16, Damage> {
     u16::try_from(groups).map_err(|_| Damage { page: NONE, problem: Problem::Full(list) })
 }

@@ -17,7 +17,7 @@
 //! | [`arrange`], `exchange`, `matching`, [`summary`] | which rows share a block, and what they have in common |
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`walk`] | chains of pages, from each to the next |
-//! | [`encode`] | a vector to what its pages keep, and back |
+//! | [`frame`], [`encode`] | what rows are encoded against; a vector to what its pages keep, and back |
 //! | [`directory`] | the lists there are: a copy that sessions keep |
 //! | [`build`], `builder` | an index of many vectors at once |
 //! | [`insert`], [`references`] | one row more |

@@ -54,7 +54,10 @@ impl Probed {
     }
 
     pub fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {
-        if let Some(missing) = (number + 1).checked_sub(self.gone.len()) {
+        /// As many blocks as most lists have.
+        const AT_ONCE: usize = 64;
+        if number >= self.gone.len() {
+            let missing = (number + 1 - self.gone.len()).max(AT_ONCE);
             mrl_memory::reserve(&mut self.gone, missing)?;
             self.gone.extend(std::iter::repeat_n(0, missing));
         }

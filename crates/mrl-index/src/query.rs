@@ -63,7 +63,11 @@ pub struct Query {
 }
 
 impl Query {
-    /// A query of 1 to as many dimensions as the index has. Under L2, of all, a point amid the rows is asked for.
+    /// A query of 1 to as many dimensions as the index has, and under L2 of all. `middle` gives a point amid the rows, of
+    /// all dimensions; it is called under L2 alone.
+    ///
+    /// # Panics
+    /// For an empty or longer vector.
     pub fn new<'a>(
         encoder: &Encoder,
         vector: &[f16],

@@ -87,22 +87,24 @@ impl Queue {
         if from_below == 0 {
             mrl_memory::reserve(&mut places, count)?;
             self.near = std::mem::take(&mut self.far);
-        } else if count == Self::MOST {
-            mrl_memory::reserve(&mut places, count)?;
-            mrl_memory::reserve(&mut self.near, count)?;
-            self.far.select_nth_unstable_by(from_below, Waiting::by_turn);
-            self.near.extend(self.far.drain(from_below..));
         } else {
-            // The scores alone, which are a sixth of the rows' bytes, tell who is near.
+            // The scores alone, which are a sixth of the rows' bytes, tell who is near, unless too many are equal.
             let uppers = self.far.iter().map(|waiting| order::key(waiting.upper));
             let mut uppers = mrl_memory::collect(uppers)?;
             let (_, bar, _) = uppers.select_nth_unstable(from_below);
             let bar = order::number(*bar);
             let is_near = |waiting: &Waiting| waiting.upper.total_cmp(&bar).is_ge();
             let near = self.far.iter().filter(|waiting| is_near(waiting)).count();
+            let are_equal = near > 2 * count;
+            let near = if are_equal { count } else { near };
             mrl_memory::reserve(&mut places, near)?;
             mrl_memory::reserve(&mut self.near, near)?;
-            self.near.extend(self.far.extract_if(.., |waiting| is_near(waiting)));
+            if are_equal {
+                self.far.select_nth_unstable_by(from_below, Waiting::by_turn);
+                self.near.extend(self.far.drain(from_below..));
+            } else {
+                self.near.extend(self.far.extract_if(.., |waiting| is_near(waiting)));
+            }
         }
         // Scores with their places are in order sooner than rows are. Then these are moved, each to where it belongs.
         places.extend(self.near.iter().enumerate().map(|(place, waiting)| {

@@ -25,7 +25,7 @@ impl<'a, S: PageStore> Retiring<'a, S> {
         Self { store, directory, lists: Vec::new(), locks: Vec::new(), read: Vec::new() }
     }
 
-    /// Locks one more list. Who holds the directory's lock alone takes those of several.
+    /// Locks one more list. Only who holds the directory's lock may lock several.
     pub fn lock(&mut self, list: ListId) -> Result<(), S::Error> {
         self.locks.push(self.store.lock_list(list, ListLock::Replacing)?);
         self.lists.push(list);

@@ -12,7 +12,7 @@ const _: () = assert!(ROWS == LANES);
 /// A row without its head, as its pages keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// What its block has of it, but for its head, in the order of [`crate::shape`].
+    /// What its block has of it, but for its head, in the order of [`crate::records`].
     pub record: Vec<u8>,
     /// The vector's halfs, where the index keeps copies.
     pub copy: Option<Vec<u8>>,

@@ -104,8 +104,8 @@ pub trait Reranker {
     fn prefetch_place(&mut self, _tid: Tid) {}
     /// Tells that a row whose place has been asked for is likely to be returned next. A hint, of any TID.
     fn prefetch_start(&mut self, _tid: Tid) {}
-    /// Of how many rows it is to be told at once. Of more the processor asks its memory at once, and those whose turn it
-    /// is wait in line behind others; storage takes more.
+    /// Of how many rows it is to be told at once. With more, the rows needed first wait behind others for the processor's
+    /// memory; storage takes more.
     fn rows_at_once(&self) -> usize {
         8
     }
@@ -424,7 +424,7 @@ impl Scan {
     }
 }
 
-/// Every TID of the rows that are wanted, in no order: for a query whose distances are all NULL.
+/// Every TID of the rows that are wanted, each once, in the table's order: for a query whose distances are all NULL.
 pub fn every_tid<S: PageStore>(
     store: &S,
     directory: &Directory,

@@ -6,7 +6,7 @@
 //!
 //! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come into;
 //! the others keep their codes, which name the frame that they were made against. The new lists are written
-//! where nobody sees them; one change of at most four pages then makes them live and retires the old one.
+//! where nobody sees them; one change of at most four pages then makes them live and retires the old ones.
 //! After a crash before it the new pages belong to nothing, and vacuum takes them back. A row never moves into
 //! a list that existed before: vacuum, which walks lists by rising ids, would miss it.
 

@@ -1,6 +1,6 @@
 //! Vacuum: dead TIDs are taken out, pages that belong to nothing are taken back.
 //!
-//! A list is worked on under its lock, so that nobody inserts; scans go on. A row whose TID is dead takes
+//! A list is worked on under its lock, so that nobody inserts; scans go on. (Lists without distances: module `tail`.) A row whose TID is dead takes
 //! the place of its TID from one of its references, where it has one: the row first, then the reference, in
 //! this order, so that a scan, which reads references before rows, sees the TID at least once. Rows never move.
 
@@ -34,7 +34,8 @@ pub struct Deleted {
 pub struct Swept {
     pub free: u32,
     pub rows: u64,
-    /// How many lists can still be made.
+    /// How many lists there are, and how many can still be made.
+    pub lists: usize,
     pub lists_left: usize,
 }
 
@@ -299,11 +300,12 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     let shape = &directory.encoder.shape;
     let mut used: BTreeSet<PageNumber> = [META_PAGE, directory.meta.frames_page].into();
     used.extend(&directory.meta.directory);
-    let lists_left = directory.meta.lists_left();
-    let mut swept = Swept { lists_left, ..Swept::default() };
+    let (lists, lists_left) = (directory.live_lists().len(), directory.meta.lists_left());
+    let mut swept = Swept { lists, lists_left, ..Swept::default() };
     // Before the walk: pages that come later are in use.
     let pages = store.page_count()?;
     for (list, entry) in directory.entries.iter().enumerate() {
+        store.rest();
         used.insert(entry.frame_page);
         if entry.state == State::Gone {
             continue;
@@ -327,6 +329,7 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
     // Of each list that they name, pages that belonged to nothing.
     let mut stray: BTreeMap<ListId, Vec<PageNumber>> = BTreeMap::new();
     for page in (0..pages).filter(|page| !used.contains(page)) {
+        store.rest();
         store.check_interrupts()?;
         // A page that nobody needs and that the storage finds damaged stays as it is.
         let Some(body) = store.read_any(page)? else { continue };

@@ -59,8 +59,8 @@ impl Walk {
     }
 }
 
-/// The steps along a chain of pages: damage may have made a circle of it. Who gathers what is on the pages has gathered
-/// little more than they have when that is found out (R. P. Brent, An improved Monte Carlo factorization algorithm,
+/// The steps along a chain of pages: damage may have made a circle of it. Who gathers what is on the pages has been
+/// at three times as many at most when that is found out (R. P. Brent, An improved Monte Carlo factorization algorithm,
 /// section 3: one page is remembered, another each time that twice as many steps have been taken).
 #[derive(Debug)]
 pub struct Steps {
