@@ -213,7 +213,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         for segment in rows::segments(shape, block) {
             if segment.page != group.rows.0 {
                 let full = store.write(None, &group.rows.1)?;
-                group::set_row_page(&mut group.body, group.rows.0, full);
+                group::set_row_page(&mut group.body, group.rows.0, full, shape);
                 page::format(&mut group.rows.1, Kind::Rows, list);
                 group.rows.0 = segment.page;
             }
@@ -234,7 +234,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let open = &mut self.lists[index];
         let Some(mut group) = open.group.take() else { return Ok(()) };
         let rows = self.store.write(None, &group.rows.1)?;
-        group::set_row_page(&mut group.body, group.rows.0, rows);
+        group::set_row_page(&mut group.body, group.rows.0, rows, shape);
         if let Some((page, copies)) = group.copies.take() {
             let copies = self.store.write(None, &copies)?;
             group::set_copy_page(&mut group.body, page, copies, shape);

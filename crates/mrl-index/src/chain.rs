@@ -13,7 +13,7 @@ use crate::insert::{lock_block, put_copy, write_block};
 use crate::page::{self, Damage, Kind, ListId, NONE, PageNumber, Problem};
 use crate::references::{ByRow, read_references};
 use crate::rows::{self, Row, Rows};
-use crate::shape::{MOST_FRAMES, Shape};
+use crate::shape::Shape;
 use crate::store::{Change, MOST_PAGES, PageStore};
 use crate::summary::{self, Offset};
 use crate::walk::{Chain, Walk};
@@ -76,7 +76,7 @@ pub fn read_members<S: PageStore>(
                     }
                 };
                 let place = usize::from(stored.frames()[in_block]);
-                let frame = group.frames().get(place).copied().unwrap_or(0);
+                let frame = group.frame(place);
                 let row = Row { record: stored.records.record(in_block), copy };
                 mrl_memory::push(&mut members, Member { row, frame, tids })?;
             }
@@ -211,7 +211,7 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         self.store.check_interrupts()?;
         let shape = &self.directory.encoder.shape;
         self.add_frames(members.clone());
-        if self.blocks == shape.group_blocks || self.frames.len() > MOST_FRAMES {
+        if self.blocks == shape.group_blocks || self.frames.len() > shape.group_frames {
             self.begin_group()?;
             self.add_frames(members.clone());
         }

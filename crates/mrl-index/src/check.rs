@@ -138,7 +138,7 @@ impl<S: PageStore> Check<'_, S> {
                 self.problem(format!("list {list} has two groups {}", group.ordinal()))?;
             }
             // A scan counts them up to the first that is none.
-            if group.frames().windows(2).any(|pair| pair[0] == 0 && pair[1] != 0) {
+            if group.frames().skip_while(|frame| *frame != 0).any(|frame| frame != 0) {
                 self.problem(format!("block {page} has a gap among its frames"))?;
             }
             for other in group.other_pages() {
@@ -182,7 +182,7 @@ impl<S: PageStore> Check<'_, S> {
                     self.problem(format!("block {page}, row {slot}: a factor is no number"))?;
                 }
                 let place = usize::from(stored.frames()[row]);
-                let frame = group.frames().get(place).copied().unwrap_or(0);
+                let frame = group.frame(place);
                 if frame < FIRST_LIST || frame as usize >= self.directory.entries.len() {
                     self.problem(format!("block {page}, row {slot}: its frame is list {frame}"))?;
                 }

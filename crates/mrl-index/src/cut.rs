@@ -98,9 +98,11 @@ fn frame_of(sum: &[f64], count: usize) -> Frame {
 #[derive(Default)]
 pub(crate) struct Pool {
     members: Vec<Member>,
-    /// The vectors themselves, where they are at hand, else what the rows' codes say about them.
+    /// The vectors themselves, where enough of them are at hand, else what the rows' codes say about them.
     vectors: Vec<Vec<f16>>,
     is_exact: Vec<bool>,
+    /// Vectors that are at hand where too few are: such rows are cut by their codes too, and encoded anew.
+    others: Vec<Option<Vec<f16>>>,
     /// What lists are chosen by, `width` components of each.
     coarse: Vec<f16>,
     width: usize,
@@ -124,10 +126,8 @@ impl Pool {
             exact.push(known.exact(member)?);
         }
         // Equal vectors of which some are known and some are guessed from their codes must not look different.
-        if exact.iter().flatten().count() < exact.len() / 2 {
-            exact.fill(None);
-        }
-        self.add_known(store, encoder, (members, exact), known)
+        let by_codes = exact.iter().flatten().count() < exact.len() / 2;
+        self.add_known(store, encoder, (members, exact), by_codes, known)
     }
 
     /// The same, but by what their codes say, whether the vectors are known or not.
@@ -139,7 +139,7 @@ impl Pool {
         known: &mut RowVectors<S>,
     ) -> Result<(), S::Error> {
         let nothing = mrl_memory::filled(None, members.len())?;
-        self.add_known(store, encoder, (members, nothing), known)
+        self.add_known(store, encoder, (members, nothing), true, known)
     }
 
     fn add_known<S: PageStore>(
@@ -147,16 +147,20 @@ impl Pool {
         store: &S,
         encoder: &Encoder,
         (members, exact): (Vec<Member>, Vec<Option<Vec<f16>>>),
+        by_codes: bool,
         known: &mut RowVectors<S>,
     ) -> Result<(), S::Error> {
         self.width = encoder.coarse_dimensions;
         mrl_memory::reserve(&mut self.members, members.len())?;
         mrl_memory::reserve(&mut self.vectors, members.len())?;
         mrl_memory::reserve(&mut self.is_exact, members.len())?;
+        mrl_memory::reserve(&mut self.others, members.len())?;
         mrl_memory::reserve(&mut self.coarse, members.len() * self.width)?;
         for (member, exact) in members.into_iter().zip(exact) {
             store.check_interrupts()?;
+            let (exact, other) = if by_codes { (None, exact) } else { (exact, None) };
             self.is_exact.push(exact.is_some());
+            self.others.push(other);
             let vector = match exact {
                 Some(vector) => vector,
                 None => known.guess(&member)?,
@@ -212,6 +216,7 @@ impl Pool {
         self.members.truncate(own);
         self.vectors.truncate(own);
         self.is_exact.truncate(own);
+        self.others.truncate(own);
         self.coarse.truncate(own * self.width);
     }
 
@@ -304,10 +309,15 @@ impl Pool {
         let parts = sides.iter().max().map_or(0, |last| *last as usize + 1);
         let mut sums = vec![vec![0f64; dimensions]; parts];
         let mut cut: Vec<Vec<_>> = (0..parts).map(|_| Vec::new()).collect();
-        let rows = self.members.into_iter().zip(self.vectors).zip(self.is_exact);
-        for (((member, vector), is_exact), side) in rows.zip(sides) {
+        let known = self.vectors.into_iter().zip(self.is_exact).zip(self.others);
+        for ((member, ((vector, is_exact), other)), side) in
+            self.members.into_iter().zip(known).zip(sides)
+        {
             kernels::add_to_sums(&vector, &mut sums[side as usize]);
-            mrl_memory::push(&mut cut[side as usize], (member, is_exact.then_some(vector)))?;
+            mrl_memory::push(
+                &mut cut[side as usize],
+                (member, is_exact.then_some(vector).or(other)),
+            )?;
         }
         let frames = sums.iter().zip(&cut).map(|(sum, part)| frame_of(sum, part.len()));
         Ok(Cut { frames: frames.collect(), parts: cut })

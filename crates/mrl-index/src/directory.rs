@@ -3,19 +3,18 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use half::f16;
 use mrl_kernels as kernels;
-use mrl_memory::OutOfMemory;
 
 use crate::encode::{Encoder, coarse_of, narrowed};
 use crate::frame::Frame;
+use crate::list_codes::ListCodes;
 use crate::meta::{self, Entry, FIRST_LIST, META_PAGE, Meta, Metric, State};
 use crate::order;
 use crate::page::{ListId, damaged};
 use crate::query::Query;
-use crate::records::{LANES, Records};
-use crate::shape::Shape;
 use crate::store::PageStore;
 use crate::walk::Chain;
 
@@ -34,9 +33,11 @@ pub struct Directory {
     lengths: Vec<f32>,
     /// Under L2 the other dimensions of all frames that have been read for this copy or those that it came from.
     rest: Sums,
-    /// A point amid the rows, and codes of what lists are chosen by, against it. Made when a scan first asks.
+    /// A point amid the rows, and codes of what lists are chosen by, against it. Made when a scan first asks, with those
+    /// that an earlier copy had.
     middle: OnceCell<Vec<f16>>,
-    codes: OnceCell<Vec<u8>>,
+    codes: OnceCell<Rc<ListCodes>>,
+    former_codes: Option<Rc<ListCodes>>,
 }
 
 /// Sums of some dimensions of so many vectors.
@@ -104,8 +105,20 @@ impl Directory {
 
     fn empty(meta: Meta, encoder: Encoder) -> Self {
         let (entries, coarse, live, bias, lengths) = Default::default();
-        let (rest, middle, codes) = Default::default();
-        Self { meta, encoder, entries, coarse, live, bias, lengths, rest, middle, codes }
+        let (rest, middle, codes, former_codes) = Default::default();
+        Self {
+            meta,
+            encoder,
+            entries,
+            coarse,
+            live,
+            bias,
+            lengths,
+            rest,
+            middle,
+            codes,
+            former_codes,
+        }
     }
 
     /// Reads the entries, and the frames of lists that the former copy does not have.
@@ -120,6 +133,13 @@ impl Directory {
             }
         }
         let width = self.meta.coarse_dimensions;
+        if let Some(former) = former {
+            self.former_codes = former.codes.get().or(former.former_codes.as_ref()).cloned();
+            if let Some(middle) = former.middle.get() {
+                // Whichever it is: what has been encoded against it need not be again.
+                self.middle = OnceCell::from(mrl_memory::collect(middle.iter().copied())?);
+            }
+        }
         self.rest = match former {
             Some(former) => former.rest.clone(),
             None if self.meta.metric == Metric::Euclidean => {
@@ -258,12 +278,13 @@ impl Directory {
     }
 
     /// The same where there are many lists more: only those are compared that by their codes are likely to be near.
-    pub(crate) fn ranked_by_codes(
+    pub(crate) fn ranked_by_codes<S: PageStore>(
         &self,
+        store: &S,
         query: &Query,
         coarse: &[f16],
         count: usize,
-    ) -> Result<Vec<(f32, ListId)>, OutOfMemory> {
+    ) -> Result<Vec<(f32, ListId)>, S::Error> {
         /// So many times `count` are compared.
         const COMPARED: usize = 2;
         /// Below that many lists codes save nothing.
@@ -275,22 +296,15 @@ impl Directory {
         let codes = match self.codes.get() {
             Some(codes) => codes,
             None => {
-                let codes = self.encode_lists()?;
-                self.codes.get_or_init(|| codes)
+                let (lists, former) =
+                    ((&self.live[..], &self.coarse[..]), self.former_codes.as_deref());
+                let codes = ListCodes::new(store, &self.encoder, lists, &self.middle(), former)?;
+                self.codes.get_or_init(|| Rc::new(codes))
             }
         };
-        let mut scores = Vec::new();
-        mrl_memory::reserve(&mut scores, lists.next_multiple_of(LANES))?;
-        let Shape { row: form, layers, .. } = &self.encoder.shape;
-        let layers = layers.read_by(self.meta.coarse_dimensions);
-        let base = query.base(&self.middle());
-        for records in codes.chunks_exact(LANES * form.bytes) {
-            let records = Records::new(records, form);
-            let (mut some, mut squared_errors) = ([base; LANES], [0.0; LANES]);
-            query.score_rows(records, layers, &mut some, &mut squared_errors);
-            scores.extend(some);
-        }
-        scores.truncate(lists);
+        let shape = &self.encoder.shape;
+        let layers = shape.layers.read_by(self.meta.coarse_dimensions);
+        let scores = codes.scores::<S>(query, query.base(&self.middle()), layers, shape)?;
         let bar = order::bar(&scores, compared);
         let near = scores.iter().enumerate().filter(|(_, score)| **score >= bar);
         Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
@@ -314,26 +328,6 @@ impl Directory {
             true => Cow::Owned(middle),
             false => Cow::Borrowed(self.middle.get_or_init(|| middle)),
         }
-    }
-
-    /// What lists are chosen by as codes, 32 lists side by side, against their mean.
-    fn encode_lists(&self) -> Result<Vec<u8>, OutOfMemory> {
-        let (form, width) = (&self.encoder.shape.row, self.meta.coarse_dimensions);
-        let bytes = LANES * form.bytes;
-        let mut codes: Vec<u8> = Vec::new();
-        let all = self.live.len().div_ceil(LANES) * bytes;
-        mrl_memory::reserve(&mut codes, all)?;
-        codes.resize(all, 0);
-        let middle = self.middle();
-        let mut whole = middle.to_vec();
-        let middle = Frame::new(&self.encoder, middle.into_owned());
-        for (i, coarse) in self.coarse.chunks_exact(width).enumerate() {
-            whole[..width].copy_from_slice(coarse);
-            let record = self.encoder.row(&whole, &middle).record;
-            form.store(&mut codes[i / LANES * bytes..][..bytes], i % LANES, LANES, &record);
-        }
-        mrl_memory::check()?;
-        Ok(codes)
     }
 
     /// Of the lists at some places among those that are live.
@@ -373,12 +367,14 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::build::Plan;
+    use crate::memory::MemoryStore;
     use crate::random::Random;
 
     /// Codes leave out hardly any of the lists that are the nearest.
     #[test]
     fn codes_tell_which_lists_are_near() {
         const LISTS: usize = 1000;
+        let store = MemoryStore::new();
         for metric in [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean] {
             let (build, seed, dimensions, coarse_dimensions) = (1, 2, 192, 128);
             let plan = Plan { build, seed, dimensions, coarse_dimensions, metric, copies: false };
@@ -412,7 +408,7 @@ mod tests {
                     let vector = narrowed(&vector[..asked]);
                     let query = Query::new(&directory.encoder, &vector, || directory.middle());
                     let coarse = directory.encoder.coarse(&vector);
-                    let near = directory.ranked_by_codes(&query, &coarse, 30).unwrap();
+                    let near = directory.ranked_by_codes(&store, &query, &coarse, 30).unwrap();
                     let exact = directory.ranked(&coarse, 30);
                     assert_eq!(near.len(), exact.len());
                     assert!(near.is_sorted_by(|a, b| a.0 >= b.0));

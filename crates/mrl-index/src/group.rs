@@ -25,7 +25,7 @@ use crate::page::{
 };
 use crate::records::{LANES, Records, narrow};
 use crate::rows::{get_tid, put_tid};
-use crate::shape::{GROUP_FRAMES, GROUP_POINTERS, MOST_FRAMES, Shape, TID_BYTES};
+use crate::shape::{GROUP_FRAMES, Shape, TID_BYTES};
 use crate::summary::Mean;
 
 /// A heap tuple's address: the number of its page in the table · 65,536 + its place there.
@@ -82,25 +82,35 @@ impl<'a> Group<'a> {
         get_u32(self.body, 32)
     }
 
-    /// The lists whose centres are frames of the group's rows; the rest of them 0.
-    pub fn frames(&self) -> [ListId; MOST_FRAMES] {
-        std::array::from_fn(|place| get_u32(self.body, GROUP_FRAMES + 4 * place))
+    /// The list whose centre is a frame of the group's rows, by its place; 0 where there is none.
+    #[inline]
+    pub fn frame(&self, place: usize) -> ListId {
+        match place < self.shape.group_frames {
+            true => get_u32(self.body, GROUP_FRAMES + 4 * place),
+            false => 0,
+        }
+    }
+
+    /// All places for them.
+    pub fn frames(&self) -> impl Iterator<Item = ListId> + use<'a> {
+        let group = *self;
+        (0..self.shape.group_frames).map(move |place| group.frame(place))
     }
 
     /// The place of a frame among the group's, or the one that it may take.
     pub fn frame_place(&self, frame: ListId) -> Option<u8> {
-        let place = self.frames().iter().position(|of| *of == frame || *of == 0);
+        let place = self.frames().position(|of| of == frame || of == 0);
         place.map(|place| place as u8)
     }
 
     /// One of its row pages, which are numbered from 0.
     pub fn row_page(&self, index: usize) -> PageNumber {
-        get_u32(self.body, GROUP_POINTERS + 4 * index)
+        get_u32(self.body, self.shape.pointers_at() + 4 * index)
     }
 
     /// One of its copy pages, which are numbered from 0.
     pub fn copy_page(&self, index: usize) -> PageNumber {
-        get_u32(self.body, GROUP_POINTERS + 4 * (self.shape.row_pages + index))
+        get_u32(self.body, self.shape.pointers_at() + 4 * (self.shape.row_pages + index))
     }
 
     /// The copy page of a slot's vector; [`NONE`] where the index keeps none.
@@ -114,7 +124,8 @@ impl<'a> Group<'a> {
     /// All pages of the group but its own.
     pub fn other_pages(&self) -> impl Iterator<Item = PageNumber> + use<'a> {
         let (body, count) = (self.body, self.shape.row_pages + self.shape.copy_pages);
-        let pages = (0..count).map(move |i| get_u32(body, GROUP_POINTERS + 4 * i));
+        let start = self.shape.pointers_at();
+        let pages = (0..count).map(move |i| get_u32(body, start + 4 * i));
         pages.filter(|page| *page != NONE)
     }
 
@@ -209,7 +220,7 @@ pub fn format_group(body: &mut Body, list: ListId, ordinal: u16, shape: &Shape) 
     for offset in [20, 24, 28, 32] {
         put(body, offset, &NONE.to_le_bytes());
     }
-    body[GROUP_POINTERS..GROUP_POINTERS + 4 * (shape.row_pages + shape.copy_pages)].fill(0xff);
+    body[shape.pointers_at()..][..4 * (shape.row_pages + shape.copy_pages)].fill(0xff);
 }
 
 pub fn set_next_open(body: &mut Body, page: PageNumber) {
@@ -225,12 +236,12 @@ pub fn set_references(body: &mut Body, newest: PageNumber, open: PageNumber) {
     put(body, 32, &open.to_le_bytes());
 }
 
-pub fn set_row_page(body: &mut Body, index: usize, page: PageNumber) {
-    put(body, GROUP_POINTERS + 4 * index, &page.to_le_bytes());
+pub fn set_row_page(body: &mut Body, index: usize, page: PageNumber, shape: &Shape) {
+    put(body, shape.pointers_at() + 4 * index, &page.to_le_bytes());
 }
 
 pub fn set_copy_page(body: &mut Body, index: usize, page: PageNumber, shape: &Shape) {
-    put(body, GROUP_POINTERS + 4 * (shape.row_pages + index), &page.to_le_bytes());
+    put(body, shape.pointers_at() + 4 * (shape.row_pages + index), &page.to_le_bytes());
 }
 
 fn summaries_start(number: usize, shape: &Shape) -> usize {

@@ -97,7 +97,7 @@ fn list_info<S: PageStore>(
     let (mut frames, mut groups) = (BTreeSet::new(), directory.chain(list).groups());
     while let Some((page, body)) = groups.next(store)? {
         let group = Group::new(&body, page, list, shape)?;
-        frames.extend(group.frames().into_iter().filter(|frame| *frame != 0));
+        frames.extend(group.frames().filter(|frame| *frame != 0));
         info.rows += group.live_rows() as u64;
         info.slots += (group.blocks() * ROWS) as u64;
     }

@@ -18,7 +18,7 @@
 //! | [`store`], [`memory`] | where pages are: the trait, and pages in memory |
 //! | [`walk`] | chains of pages, from each to the next |
 //! | [`frame`], [`encode`] | what rows are encoded against; a vector to what its pages keep, and back |
-//! | [`directory`] | the lists there are: a copy that sessions keep |
+//! | [`directory`], `list_codes` | the lists there are: a copy that sessions keep |
 //! | [`build`], `builder` | an index of many vectors at once |
 //! | [`insert`], [`references`] | one row more |
 //! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`], `recycle` | when a list is full, and what follows |
@@ -75,6 +75,7 @@ pub mod vectors;
 pub mod walk;
 pub mod workers;
 
+mod list_codes;
 mod order;
 mod random;
 mod retiring;

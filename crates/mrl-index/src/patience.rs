@@ -6,7 +6,7 @@ use half::f16;
 use crate::directory::Directory;
 use crate::group::Group;
 use crate::meta::{Entry, META_PAGE};
-use crate::page::{self, ListId, NONE, damaged};
+use crate::page::{ListId, damaged};
 use crate::recycle::bump_epoch;
 use crate::shape::Shape;
 use crate::store::{Change, PageStore};
@@ -42,22 +42,17 @@ pub(crate) fn most_slots_of_codes(shape: &Shape) -> usize {
     MOST_BYTES / (OVERHEAD + shape.row.record_bytes() + copy)
 }
 
-/// How many slots a list has, in use or not.
+/// How many slots of a list have been used. Groups whose rows have many frames are not used up.
 pub(crate) fn slots_of<S: PageStore>(
     store: &S,
     shape: &Shape,
     chain: Chain,
 ) -> Result<usize, S::Error> {
-    let (mut page, mut ordinal) = (chain.head, 0);
-    // The newest group is the head or next to it.
-    for _ in 0..2 {
-        if page != NONE {
-            let body = store.read(page)?;
-            ordinal = ordinal.max(Group::new(&body, page, chain.list, shape)?.ordinal());
-            page = page::next(&body);
-        }
+    let (mut slots, mut groups) = (0, chain.groups());
+    while let Some((page, body)) = groups.next(store)? {
+        slots += Group::new(&body, page, chain.list, shape)?.rows();
     }
-    Ok((ordinal + 1) * shape.group_rows)
+    Ok(slots)
 }
 
 /// Writes that a list is to have more than so many slots before it is due. Called under the directory's lock.

@@ -1,10 +1,8 @@
 //! The lists in the order in which a scan looks into them, as far as it has come to.
 
-use mrl_memory::OutOfMemory;
-
-use crate::directory::Directory;
 use crate::page::ListId;
-use crate::query::Query;
+use crate::probed::Search;
+use crate::store::PageStore;
 
 /// The lists nearest to a query, the nearest first.
 #[derive(Debug, Default)]
@@ -12,19 +10,19 @@ pub(crate) struct Ranking(Vec<ListId>);
 
 impl Ranking {
     /// Ranks `count` lists at least, or all that there are.
-    pub fn reach(
+    pub fn reach<S: PageStore>(
         &mut self,
-        directory: &Directory,
-        query: &Query,
+        search: &Search<S>,
         count: usize,
-    ) -> Result<(), OutOfMemory> {
+    ) -> Result<(), S::Error> {
+        let &Search { store, directory, query } = search;
         let all = directory.live_lists().len();
         if self.0.len() >= count.min(all) {
             return Ok(());
         }
         let coarse = directory.encoder.coarse(&query.vector);
         if self.0.is_empty() {
-            let nearest = directory.ranked_by_codes(query, &coarse, count)?;
+            let nearest = directory.ranked_by_codes(store, query, &coarse, count)?;
             self.0 = mrl_memory::collect(nearest.into_iter().map(|(_, list)| list))?;
         }
         if self.0.len() < count.min(all) {

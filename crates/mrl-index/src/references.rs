@@ -34,6 +34,7 @@ pub fn refer<S: PageStore>(
     let mut sought = Sought { directory, list, vector, against: vec![(list, own)] };
     let mut bytes = Vec::new();
     for rank in 0..ranks.end {
+        store.check_interrupts()?;
         let Some(Reverse((_, group, index))) = near.pop() else { break };
         if rank < ranks.start {
             continue;
@@ -61,6 +62,9 @@ fn near_blocks<S: PageStore>(
     let mut groups = directory.chain(list).groups();
     while let Some((page, body)) = groups.next(store)? {
         let group = Group::new(&body, page, list, shape)?;
+        if group.reference_number(0).is_none() {
+            continue;
+        }
         mrl_memory::reserve(&mut near, group.blocks())?;
         for number in 0..group.summaries_count() {
             let summaries = group.summaries(number, &mut room);
@@ -101,7 +105,7 @@ impl Sought<'_> {
         let live = group.live(index);
         rows::read_block(store, group, index, bytes)?;
         let stored = Rows::new(bytes, &encoder.shape);
-        for (place, frame) in group.frames().into_iter().enumerate() {
+        for (place, frame) in group.frames().enumerate() {
             let mut equal = live & mask(stored.frames(), place as u8);
             if equal == 0 {
                 continue;

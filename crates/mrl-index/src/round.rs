@@ -187,10 +187,25 @@ impl Round {
         epsilon: f32,
     ) -> Result<Vec<Waiting>, OutOfMemory> {
         let bar = bar(self.scores.as_flattened(), most);
+        // Of rows that are equal, as those of equal vectors are, no more than the others leave room for: the rest is found by
+        // later rounds.
+        let passing = |bar| mrl_kernels::count_at_least(self.scores.as_flattened(), bar) as usize;
+        let mut equal = match bar == NO_BAR || passing(bar) <= most.saturating_mul(2) {
+            true => usize::MAX,
+            false => most.saturating_sub(passing(bar.next_up())).max(1),
+        };
         let (mut waiting, mut squares) = (Vec::new(), Vec::new());
         let blocks = self.scored.iter().zip(&self.scores).zip(&self.squared_errors);
         for ((scored, scores), squared_errors) in blocks {
-            let chosen = mrl_kernels::at_least(scores, bar);
+            let mut chosen = mrl_kernels::at_least(scores, bar);
+            if equal < usize::MAX {
+                for row in bits(chosen & !mrl_kernels::at_least(scores, bar.next_up())) {
+                    if equal == 0 {
+                        chosen &= !(1 << row);
+                    }
+                    equal = equal.saturating_sub(1);
+                }
+            }
             if chosen == 0 {
                 continue;
             }

@@ -371,10 +371,10 @@ impl Scan {
         search: &Search<S>,
         plan: &Plan,
     ) -> Result<(), S::Error> {
-        let &Search { store, directory, query } = search;
+        let &Search { store, directory, .. } = search;
         let round = &mut self.workspace.0;
         round.clear();
-        self.ranking.reach(directory, query, plan.likely_lists())?;
+        self.ranking.reach(search, plan.likely_lists())?;
         let former = self.probed.len();
         let again = (0..former).filter(|place| self.probed[*place].has_more());
         let places = mrl_memory::collect(again.chain(former..plan.lists))?;
@@ -388,7 +388,7 @@ impl Scan {
                 if round.seen.rows() >= plan.enough_rows {
                     break;
                 }
-                self.ranking.reach(directory, query, place + 1)?;
+                self.ranking.reach(search, place + 1)?;
                 let Some(list) = self.ranking.get(place) else { break };
                 mrl_memory::push(&mut self.probed, Probed::new(list))?;
             }

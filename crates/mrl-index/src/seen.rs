@@ -209,10 +209,10 @@ impl Seen {
                 ordinal: group.ordinal(),
                 pointers: self.pointers.len(),
                 bases: self.bases.len(),
-                frames: group.frames().iter().take_while(|frame| **frame != 0).count(),
+                frames: group.frames().take_while(|frame| *frame != 0).count(),
             };
-            for frame in &group.frames()[..seen.frames] {
-                let base = match *frame {
+            for frame in group.frames().take(seen.frames) {
+                let base = match frame {
                     frame if frame == list => own,
                     frame => known.base(search, frame)?,
                 };

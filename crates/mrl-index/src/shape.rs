@@ -10,8 +10,8 @@
 //!               offset 24  u32  first group with a free slot                   (the list's head only)
 //!               offset 28  u32  newest page of references, NONE                (the head only)
 //!               offset 32  u32  first page of references with room, NONE       (the head only)
-//!               offset 36  u32  × 32: lists whose centres are the frames of rows, 0 where not used yet
-//!               offset 164 u32  × row pages, then × copy pages: their numbers, NONE where not needed yet
+//!               offset 36  u32  × frames: lists whose centres are the frames of rows, 0 where not used yet
+//!               then       u32  × row pages, then × copy pages: their numbers, NONE where not needed yet
 //!               then            summaries of blocks, 32 side by side (modules `group` and `records`); where
 //!                               fewer fit the page, as many as do
 //!
@@ -39,10 +39,11 @@ pub const MOST_DIMENSIONS: usize = 4000;
 pub const MOST_LAYERS: usize = 18;
 /// Where a group's page has the lists whose centres are frames of its rows.
 pub const GROUP_FRAMES: usize = 36;
-/// The most frames of a group's rows: a block's may all differ.
-pub const MOST_FRAMES: usize = ROWS;
-/// Where a group's page has the numbers of its other pages.
-pub const GROUP_POINTERS: usize = GROUP_FRAMES + 4 * MOST_FRAMES;
+/// How many frames a group's rows have at most, where there is room: so many that lists of rows whose vectors are not in
+/// memory, which keep the frames that they had, fit a group.
+const MOST_FRAMES: usize = 128;
+/// And where there is little: those of a block may all differ.
+const LEAST_FRAMES: usize = ROWS;
 /// Bytes of a TID.
 pub const TID_BYTES: usize = 6;
 /// Bytes of blocks on a row page: whole lines of the processor's caches.
@@ -78,6 +79,8 @@ pub struct Shape {
     pub summary: Form,
     means: MeanCodes,
     pub block_bytes: usize,
+    /// The most frames of a group's rows.
+    pub group_frames: usize,
     /// Where the first summary of a group's page begins.
     pub first_summary: usize,
     /// How many lie side by side.
@@ -130,6 +133,7 @@ impl Shape {
             summary,
             means,
             block_bytes,
+            group_frames: LEAST_FRAMES,
             first_summary: 0,
             summary_lanes: 0,
             group_blocks: 0,
@@ -154,8 +158,20 @@ impl Shape {
         shape.summary_lanes = shape.group_blocks.min(LANES);
         shape.group_rows = shape.group_blocks * ROWS;
         (shape.row_pages, shape.copy_pages) = shape.other_pages(shape.group_blocks);
+        for frames in LEAST_FRAMES..=MOST_FRAMES {
+            let with = Self { group_frames: frames, ..shape.clone() };
+            if with.summaries_end(shape.group_blocks) <= BODY_BYTES {
+                shape.group_frames = frames;
+            }
+        }
         shape.first_summary = shape.first_summary_of(shape.group_blocks);
         shape
+    }
+
+    /// Where a group's page has the numbers of its other pages.
+    #[inline]
+    pub fn pointers_at(&self) -> usize {
+        GROUP_FRAMES + 4 * self.group_frames
     }
 
     /// The row pages and copy pages of the first so many blocks.
@@ -172,7 +188,7 @@ impl Shape {
         let (rows, copies) = self.other_pages(blocks);
         // Behind the server's header of a page whole lines.
         let header = PAGE_BYTES - BODY_BYTES;
-        (header + GROUP_POINTERS + 4 * (rows + copies)).next_multiple_of(CACHE_LINE) - header
+        (header + self.pointers_at() + 4 * (rows + copies)).next_multiple_of(CACHE_LINE) - header
     }
 
     /// Where the summaries of so many blocks end.
@@ -291,7 +307,7 @@ mod tests {
                 );
                 assert!(
                     shape.first_summary
-                        >= GROUP_POINTERS + 4 * (shape.row_pages + shape.copy_pages)
+                        >= shape.pointers_at() + 4 * (shape.row_pages + shape.copy_pages)
                 );
                 assert!(
                     shape.copy_pages * shape.copies_on_page

@@ -106,7 +106,7 @@ fn a_page_of_two_owners() {
     sound.change(head, |body| {
         let group = Group::new(body, head, FIRST_LIST, shape).unwrap();
         let free = (1..shape.row_pages).find(|page| group.row_page(*page) == page::NONE).unwrap();
-        group::set_row_page(body, free, rows);
+        group::set_row_page(body, free, rows, shape);
     });
     sound.says(&format!("block {rows} is used twice"));
 }

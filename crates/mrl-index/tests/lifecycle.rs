@@ -324,6 +324,38 @@ fn a_long_list_is_cut_by_its_codes() {
     }
 }
 
+/// Where rows' vectors are not in memory they keep their codes, and lists their rows' many frames: the lists are as long
+/// as others, and no attempt is made to split one that is not due.
+#[test]
+fn lists_grow_as_long_without_vectors() {
+    const ROWS: usize = 60_000;
+    for dimensions in [24, 128] {
+        let rows = numbered(clustered(ROWS, dimensions, true, 1));
+        let store = MemoryStore::new();
+        create_empty(&store, &plan(dimensions, Metric::InnerProduct, false)).unwrap();
+        let mut directory = Directory::read(&store).unwrap();
+        let (mut splits, mut futile) = (0, 0);
+        for (tid, vector) in &rows {
+            if let Inserted::Full(list) | Inserted::Overfull(list) =
+                insert(&store, &directory, *tid, vector, false).unwrap()
+            {
+                store.tick();
+                match split(&store, &directory, list, false, &mut |_| Ok(None)).unwrap() {
+                    true => splits += 1,
+                    false => futile += 1,
+                }
+                directory = directory.refreshed(&store).unwrap().unwrap_or(directory);
+            }
+        }
+        let lists = directory.live_lists().len();
+        let bytes = store.page_count().unwrap() as usize * 8192 / ROWS;
+        assert_eq!(futile, 0, "{splits} splits");
+        assert!(ROWS / lists > 1200, "{lists} lists");
+        assert!(bytes < 2 * directory.encoder.shape.row.bytes, "{bytes} bytes a row");
+        assert!(check(&store, &mut |_| Ok(())).unwrap().is_empty());
+    }
+}
+
 /// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.
 #[test]
 fn rows_come_while_a_split_works() {

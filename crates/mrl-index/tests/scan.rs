@@ -229,6 +229,27 @@ fn equal_rows_all_come() {
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), rows.into_keys().collect());
 }
 
+/// Who asks for ten rows near to a vector that very many share does not wait until all of them have been compared.
+#[test]
+fn equal_rows_are_not_all_compared() {
+    let mut vectors = clustered(10_000, 64, true, 1);
+    let shared = vectors[0].clone();
+    vectors.extend(std::iter::repeat_n(shared.clone(), 20_000));
+    let rows = numbered(vectors);
+    for (metric, probes) in [(Metric::InnerProduct, Probes::Auto), (Metric::Euclidean, Probes::All)]
+    {
+        let (store, directory) = built(&rows, &plan(64, metric, false), 20);
+        let steering = Steering { probes, ..Steering::default() };
+        for query in queries(std::slice::from_ref(&shared), 5, Some(64)) {
+            let (found, counters) = first(&store, &directory, &rows, &query, steering, 10);
+            let far = |tid: &u64| distance(metric, &rows[tid], &query);
+            let expected = nearest(&rows, metric, &query, 10);
+            assert!(found.iter().zip(&expected).all(|(a, b)| far(a) == far(b)));
+            assert!(counters.rows_reranked < 3000, "{counters:?}");
+        }
+    }
+}
+
 /// A list of more rows than are arranged together has each of them once.
 #[test]
 fn one_long_list() {
