@@ -407,7 +407,7 @@ CREATE FUNCTION mrl_index_info(
     OUT smallest_list bigint, OUT largest_list bigint, OUT pages bigint,
     OUT bytes_per_row double precision, OUT fill double precision, OUT frames_per_list double precision
 ) RETURNS SETOF record
-    AS 'MODULE_PATHNAME', 'mrl_index_info' LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'mrl_index_info' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
     ROWS 1;
 COMMENT ON FUNCTION mrl_index_info(regclass) IS 'what an mrl index consists of';
 
@@ -415,7 +415,7 @@ CREATE FUNCTION mrl_index_lists(
     index regclass, OUT list integer, OUT rows bigint, OUT references_to_rows bigint, OUT fill double precision,
     OUT frames integer
 ) RETURNS SETOF record
-    AS 'MODULE_PATHNAME', 'mrl_index_lists' LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'mrl_index_lists' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED
     ROWS 100;
 COMMENT ON FUNCTION mrl_index_lists(regclass) IS 'what each list of an mrl index consists of';
 

@@ -204,9 +204,6 @@ impl Sample {
                     std::ptr::null_mut(),
                 );
             }
-            if let Some(error) = reader.error.take() {
-                return Err(error);
-            }
             read += 1;
             if read.is_multiple_of(BLOCKS_TO_COUNT) {
                 wanted = build::sample_for(count(reader.rows(), read));
@@ -254,7 +251,6 @@ struct Reader<F: FnMut(Batch) -> Taken> {
     indexed: f64,
     /// Takes each full batch; where there is nothing to take it the batch grows by vectors alone.
     full: Option<F>,
-    error: Option<SqlError>,
 }
 
 impl<F: FnMut(Batch) -> Taken> Reader<F> {
@@ -265,7 +261,6 @@ impl<F: FnMut(Batch) -> Taken> Reader<F> {
             batch: Batch::default(),
             indexed: 0.0,
             full,
-            error: None,
         }
     }
 
@@ -305,7 +300,7 @@ impl<F: FnMut(Batch) -> Taken> Reader<F> {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn read_row<F: FnMut(Batch) -> Taken>(
-    _index: pg_sys::Relation,
+    index: pg_sys::Relation,
     tid: pg_sys::ItemPointer,
     values: *mut pg_sys::Datum,
     nulls: *mut bool,
@@ -315,15 +310,13 @@ unsafe extern "C-unwind" fn read_row<F: FnMut(Batch) -> Taken>(
     // SAFETY: the server passes a row of one value, and the reader that we gave it.
     unsafe {
         let reader = &mut *state.cast::<Reader<F>>();
-        if reader.error.is_some() {
-            return;
-        }
         let vector = match *nulls {
             true => Ok(None),
             false => Vector::from_sql(*values).map(Some),
         };
         let added = vector.and_then(|vector| reader.add(tid_of(tid), vector.as_deref()));
-        reader.error = added.err();
+        // Here, so that the table is not read to its end.
+        or_raise(index, added);
     }
 }
 
@@ -381,10 +374,7 @@ unsafe fn load(
                 std::ptr::null_mut(),
             )
         };
-        let Reader { batch, indexed, error, .. } = reader;
-        if let Some(error) = error {
-            return Err(error);
-        }
+        let Reader { batch, indexed, .. } = reader;
         full(batch)?;
         drop(scanning);
         while let Some(encoded) = results.receive() {

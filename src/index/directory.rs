@@ -2,21 +2,21 @@
 //! the meta page.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use mrl_index::directory::Directory;
+use mrl_memory::Kept;
 use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;
 use crate::server::error::SqlError;
 use crate::server::{buffer, memory};
 
-/// Indexes of which a session keeps copies; of more it forgets all and begins anew.
-const MOST_KEPT: usize = 64;
+/// What the copies that a session keeps may take together: those of 50 million rows of 384 dimensions.
+const MOST_BYTES: usize = 64 << 20;
 
 thread_local! {
-    static KEPT: RefCell<HashMap<pg_sys::Oid, Rc<Directory>>> = RefCell::default();
+    static KEPT: RefCell<Kept<pg_sys::Oid, Directory>> = RefCell::default();
 }
 
 /// An index's directory as it is now. The meta page names the storage it belongs to, so a copy is
@@ -28,7 +28,7 @@ pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>,
         buffer::forget();
         memory::check()?;
     }
-    let kept = KEPT.with_borrow(|kept| kept.get(&index).cloned());
+    let kept = KEPT.with_borrow_mut(|kept| kept.get(index));
     let newer = match &kept {
         Some(directory) => directory.refreshed(store)?,
         None => Some(Directory::read(store)?),
@@ -41,10 +41,7 @@ pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>,
                 None => Directory::read(store)?,
             });
             KEPT.with_borrow_mut(|kept| {
-                if kept.len() >= MOST_KEPT {
-                    kept.clear();
-                }
-                kept.insert(index, directory.clone());
+                kept.keep(index, directory.clone(), MOST_BYTES, Directory::bytes);
             });
             Ok(directory)
         }

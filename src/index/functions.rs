@@ -13,7 +13,7 @@ use mrl_index::page::VERSION;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::index::errors::name_of;
+use crate::index::errors::{name_of, or_raise};
 use crate::index::pages::BufferStore;
 use crate::index::scan;
 use crate::index::tid::tid_of;
@@ -216,7 +216,6 @@ fn text(text: &str) -> Option<pg_sys::Datum> {
 struct Sought<'a> {
     tids: &'a [Tid],
     missing: BTreeSet<Tid>,
-    error: Option<SqlError>,
 }
 
 /// That the session's snapshot may be compared with an index. One that was built while there were chains of updates whose
@@ -249,7 +248,7 @@ fn check_snapshot(opened: &Opened) -> Result<(), SqlError> {
 /// The rows that the session's snapshot sees of the table and that the index lacks.
 fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError> {
     check_snapshot(opened)?;
-    let mut sought = Sought { tids, missing: BTreeSet::new(), error: None };
+    let mut sought = Sought { tids, missing: BTreeSet::new() };
     // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
     // registered as long as the scan runs; the callback gets `sought` only during the call. An error takes the user
     // and the settings back with the transaction.
@@ -282,12 +281,12 @@ fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError
         pg_sys::AtEOXact_GUC(false, settings);
         pg_sys::SetUserIdAndSecContext(user, security);
     }
-    sought.error.map_or(Ok(sought.missing), Err)
+    Ok(sought.missing)
 }
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn seek(
-    _index: pg_sys::Relation,
+    index: pg_sys::Relation,
     tid: pg_sys::ItemPointer,
     _values: *mut pg_sys::Datum,
     _nulls: *mut bool,
@@ -298,9 +297,9 @@ unsafe extern "C-unwind" fn seek(
     unsafe {
         let sought = &mut *state.cast::<Sought>();
         let tid = tid_of(tid);
-        if sought.error.is_none() && sought.tids.binary_search(&tid).is_err() {
+        if sought.tids.binary_search(&tid).is_err() {
             sought.missing.insert(tid);
-            sought.error = memory::check().err();
+            or_raise(index, memory::check());
         }
     }
 }

@@ -170,6 +170,8 @@ unsafe fn next(scan: pg_sys::IndexScanDesc) -> Result<Option<Tid>, SqlError> {
     let (running, index) =
         unsafe { (&mut *(*scan).opaque.cast::<Running>(), (*(*scan).indexRelation).rd_id) };
     if running.rows.is_none() {
+        // SAFETY: by contract; the snapshot is the scan's as long as it runs.
+        running.store.test_by(unsafe { (*scan).xs_snapshot });
         running.reader = Some(running.store.reader()?);
         // SAFETY: by contract.
         running.rows = Some(unsafe { begin(scan, &running.store)? });
@@ -234,6 +236,9 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
             return Err(internal("cannot scan mrl index in the order of several distances"));
         }
         let order = &*(*scan).orderByData;
+        if order.sk_strategy != 1 {
+            return Err(internal("mrl indexes have one operator"));
+        }
         if order.sk_flags as u32 & pg_sys::SK_ISNULL != 0 {
             return Ok(Rows::Any(every_tid(store, &directory, wanted)?.into_iter()));
         }

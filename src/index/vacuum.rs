@@ -8,6 +8,7 @@ use mrl_index::store::PageStore;
 use mrl_index::vacuum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
 use crate::index::errors::{name_of, or_raise};
 use crate::index::pages::BufferStore;
@@ -28,7 +29,8 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
         let stats = or_new(stats);
         let mut is_dead = |tid| {
             let mut pointer = item_pointer(tid);
-            callback.is_some_and(|callback| callback(&mut pointer, state))
+            // CREATE INDEX CONCURRENTLY sorts what it is asked, which may fail.
+            callback.is_some_and(|callback| pg_guard_ffi_boundary(|| callback(&mut pointer, state)))
         };
         let deleted = or_raise(index, vacuum::bulk_delete(&store, &mut is_dead));
         (*stats).tuples_removed += deleted.removed as f64;
@@ -49,7 +51,6 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         }
         let index = (*info).index;
         let store = BufferStore::with_strategy(index, (*info).strategy);
-        let was_scanned = !stats.is_null();
         let stats = or_new(stats);
         let swept = or_raise(index, vacuum::clean_up(&store));
         pg_sys::IndexFreeSpaceMapVacuum(index);
@@ -77,9 +78,8 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         }
         (*stats).num_pages = or_raise(index, store.page_count());
         (*stats).pages_free = swept.free;
-        if !was_scanned {
-            (*stats).num_index_tuples = swept.rows as f64;
-        }
+        // A list that was split while rows were deleted has been met twice then.
+        (*stats).num_index_tuples = swept.rows as f64;
         stats
     }
 }

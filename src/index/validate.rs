@@ -37,6 +37,16 @@ pub unsafe extern "C-unwind" fn amvalidate(class: pg_sys::Oid) -> bool {
                 problems.push("operator 1 does not return double precision".to_owned());
             }
         }
+        for number in numbers_of(pg_sys::SysCacheIdentifier::AMOPSTRATEGY as i32, family, |row| {
+            (*row.cast::<pg_sys::FormData_pg_amop>()).amopstrategy
+        }) {
+            problems.push(format!("operator {number} is not known"));
+        }
+        for number in numbers_of(pg_sys::SysCacheIdentifier::AMPROCNUM as i32, family, |row| {
+            (*row.cast::<pg_sys::FormData_pg_amproc>()).amprocnum
+        }) {
+            problems.push(format!("support function {number} is not known"));
+        }
         for problem in &problems {
             pgrx::ereport!(
                 PgLogLevel::INFO,
@@ -45,5 +55,27 @@ pub unsafe extern "C-unwind" fn amvalidate(class: pg_sys::Oid) -> bool {
             );
         }
         problems.is_empty()
+    }
+}
+
+/// The numbers other than 1 that rows of a family have in a catalog, whose list is that of a cache.
+///
+/// # Safety
+/// `number` reads the cache's kind of row.
+unsafe fn numbers_of(
+    cache: i32,
+    family: pg_sys::Oid,
+    number: unsafe fn(*mut std::ffi::c_char) -> i16,
+) -> Vec<i16> {
+    // SAFETY: by contract; the list is released after its rows were looked at.
+    unsafe {
+        let nothing = pg_sys::Datum::null();
+        let list =
+            pg_sys::SearchSysCacheList(cache, 1, pg_sys::Datum::from(family), nothing, nothing);
+        let rows = (*list).members.as_slice((*list).n_members as usize);
+        let numbers = rows.iter().map(|row| number(pg_sys::GETSTRUCT(&raw mut (**row).tuple)));
+        let others = numbers.filter(|number| *number != 1).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        others
     }
 }

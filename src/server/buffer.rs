@@ -5,8 +5,9 @@
 //! as used for the server's choice of what to evict, so now and then the long way is taken.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use mrl_memory::Kept;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
@@ -48,8 +49,8 @@ unsafe extern "C-unwind" {
 
 /// Blocks of a relation whose buffers are remembered.
 const MOST_BLOCKS: usize = 1 << 20;
-/// Relations whose buffers are remembered; of more a session forgets all and begins anew.
-const MOST_KEPT: usize = 64;
+/// What is remembered may take so many bytes together: the buffers of 32 GB of pages.
+const MOST_BYTES: usize = 16 << 20;
 /// Of so many reads of pages one takes the long way.
 const LONG_WAY: u32 = 256;
 
@@ -61,7 +62,7 @@ pub struct Recent {
 }
 
 thread_local! {
-    static KEPT: RefCell<HashMap<pg_sys::Oid, Rc<Recent>>> = RefCell::default();
+    static KEPT: RefCell<Kept<pg_sys::Oid, Recent>> = RefCell::default();
 }
 
 /// Forgets what is remembered of all relations.
@@ -79,10 +80,12 @@ impl Recent {
         // SAFETY: by contract.
         let oid = unsafe { (*relation).rd_id };
         KEPT.with_borrow_mut(|kept| {
-            if kept.len() >= MOST_KEPT && !kept.contains_key(&oid) {
-                kept.clear();
-            }
-            kept.entry(oid).or_default().clone()
+            kept.get(oid).unwrap_or_else(|| {
+                let recent: Rc<Self> = Rc::default();
+                let bytes = |recent: &Self| size_of_val(&recent.buffers.borrow()[..]);
+                kept.keep(oid, recent.clone(), MOST_BYTES, bytes);
+                recent
+            })
         })
     }
 

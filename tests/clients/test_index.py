@@ -236,3 +236,28 @@ def test_a_check_refuses_a_snapshot_older_than_the_index(connection, new_connect
     reader.execute("ROLLBACK")
     assert reader.execute("SELECT * FROM mrl_index_check('aged_emb', true)").fetchall() == []
     connection.execute("DROP TABLE aged, aged_source")
+
+
+def test_a_family_with_an_operator_that_is_not_known_is_not_valid(connection):
+    """Nor is it asked by another operator than its own."""
+    connection.execute("CREATE TEMP TABLE two (emb mrlvec(2)); INSERT INTO two VALUES ('[1,0]'), ('[0,1]'); CREATE INDEX ON two USING mrl (emb)")
+    connection.execute("SET enable_seqscan = off; SET enable_sort = off")
+    valid = "SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'mrlvec_ip_ops'"
+    assert connection.execute(valid).fetchone() == (True,)
+    connection.execute(
+        "ALTER OPERATOR FAMILY mrlvec_ip_ops USING mrl ADD OPERATOR 2 <-> (mrlvec, mrlvec) FOR ORDER BY float_ops"
+    )
+    assert connection.execute(valid).fetchone() == (False,)
+    with pytest.raises(psycopg.errors.InternalError_, match="one operator"):
+        connection.execute("SELECT * FROM two ORDER BY emb <-> '[1,0]' LIMIT 1")
+    connection.execute("ALTER OPERATOR FAMILY mrlvec_ip_ops USING mrl DROP OPERATOR 2 (mrlvec, mrlvec)")
+    assert connection.execute(valid).fetchone() == (True,)
+
+
+def test_a_parameter_that_does_not_fit_stands_in_no_later_builds_way(connection):
+    connection.execute("CREATE TEMP TABLE any_length (emb mrlvec); CREATE INDEX i ON any_length USING mrl ((emb::mrlvec(4)))")
+    connection.execute("INSERT INTO any_length VALUES ('[1,0,0,0]'); ALTER INDEX i SET (rerank = heap, coarse_dims = 4000)")
+    connection.execute("REINDEX INDEX i")
+    connection.execute("TRUNCATE any_length")
+    connection.execute("INSERT INTO any_length VALUES ('[1,0,0,0]')")
+    assert connection.execute("SELECT keeps_vectors, rows FROM mrl_index_info('i')").fetchone() == (True, 1)

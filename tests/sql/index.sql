@@ -266,7 +266,6 @@ SELECT statement, code, message FROM unnest(ARRAY[
     'CREATE INDEX ON odd USING mrl (c) WITH (probes = none)',
     'CREATE INDEX ON odd USING mrl (c) WITH (epsilon = 11)',
     'CREATE INDEX ON odd USING mrl (c) WITH (fillfactor = 50)',
-    'CREATE INDEX ON odd USING mrl ((c::mrlvec(2))) WITH (rerank = heap)',
     'CLUSTER rows USING rows_emb',
     'SET mrl.probes = ''some''',
     'SET mrl.epsilon = ''-1''']) statement, refused(statement);

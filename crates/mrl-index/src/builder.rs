@@ -15,7 +15,8 @@ use crate::frame::Frame;
 use crate::group::{self, Group, Tid};
 use crate::meta::{self, ENTRIES_ON_PAGE, Entry, FIRST_LIST, META_PAGE, Meta, NULLS, State, ZEROS};
 use crate::page::{self, BODY_BYTES, Body, Kind, ListId, NONE, PageNumber};
-use crate::rows::{self, Row};
+use crate::rows;
+use crate::rows_waiting::{RowWaiting, RowsWaiting};
 use crate::shape::Shape;
 use crate::store::PageStore;
 use crate::summary;
@@ -25,7 +26,7 @@ use crate::workers::Workers;
 #[derive(Default)]
 struct Open {
     /// Rows that wait to be put into blocks.
-    rows: Vec<(Tid, Row)>,
+    rows: RowsWaiting,
     /// The group that blocks go to.
     group: Option<Box<OpenGroup>>,
     /// The group written last.
@@ -105,7 +106,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
     pub fn add(&mut self, rows: Encoded) -> Result<(), S::Error> {
         for (tid, list, row) in rows {
             let index = (list - FIRST_LIST) as usize;
-            mrl_memory::push(&mut self.lists[index].rows, (tid, row))?;
+            self.lists[index].rows.push(tid, &row)?;
             self.waiting += 1;
         }
         // Of many lists those that are left over are many: with a few more there would be no whole blocks.
@@ -131,15 +132,13 @@ impl<'a, S: PageStore> Builder<'a, S> {
     fn form_blocks(&mut self, last: bool) -> Result<(), S::Error> {
         for (index, order) in self.arranged()?.into_iter().enumerate() {
             self.store.check_interrupts()?;
-            let mut rows = std::mem::take(&mut self.lists[index].rows);
+            let rows = std::mem::take(&mut self.lists[index].rows);
             let whole = if last { order.len() } else { order.len() / ROWS * ROWS };
             for block in order[..whole].chunks(ROWS) {
-                self.append(index, block.iter().map(|place| &rows[*place as usize]))?;
+                self.append(index, block.iter().map(|place| rows.get(*place as usize)))?;
             }
             for place in &order[whole..] {
-                let (tid, row) = &mut rows[*place as usize];
-                let row = std::mem::replace(row, Row { record: vec![], copy: None });
-                mrl_memory::push(&mut self.lists[index].rows, (*tid, row))?;
+                self.lists[index].rows.add(rows.get(*place as usize))?;
             }
         }
         Ok(())
@@ -158,8 +157,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
         // None where there was no memory.
         let compute = |place: usize, order: &mut [Option<Vec<u32>>]| {
             let (list, part) = &work[place];
-            let rows = lists[*list].rows[part.clone()].iter();
-            order[0] = arrange(shape, rows.map(|(_, row)| (&row.record[..], None))).ok();
+            let rows = part.clone().map(|place| (lists[*list].rows.get(place).record, None));
+            order[0] = arrange(shape, rows).ok();
         };
         let arranged = self.workers.map(work.len(), 1, compute).ok_or(no_memory)?;
         let mut orders = mrl_memory::filled(Vec::new(), lists.len())?;
@@ -176,7 +175,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
     fn append<'r>(
         &mut self,
         index: usize,
-        rows: impl ExactSizeIterator<Item = &'r (Tid, Row)>,
+        rows: impl ExactSizeIterator<Item = RowWaiting<'r>>,
     ) -> Result<(), S::Error> {
         let list = FIRST_LIST + index as ListId;
         if self.lists[index]
@@ -204,10 +203,10 @@ impl<'a, S: PageStore> Builder<'a, S> {
         });
         let (block, count) = (group.blocks, rows.len());
         let mut bytes = mrl_memory::filled(0, shape.block_bytes)?;
-        for (in_block, (tid, row)) in rows.enumerate() {
-            rows::store_row(&mut bytes, in_block, *tid, 0, &row.record, shape);
-            if let Some(copy) = &row.copy {
-                group.put_copy(store, list, block * ROWS + in_block, copy, shape)?;
+        for (in_block, row) in rows.enumerate() {
+            rows::store_row(&mut bytes, in_block, row.tid, 0, row.record, shape);
+            if shape.keeps_copies() {
+                group.put_copy(store, list, block * ROWS + in_block, row.copy, shape)?;
             }
         }
         for segment in rows::segments(shape, block) {

@@ -121,6 +121,13 @@ impl Directory {
         }
     }
 
+    /// About how many bytes it has.
+    pub fn bytes(&self) -> usize {
+        let lists = self.entries.len() * size_of::<Entry>() + self.live.len() * 12;
+        let codes = self.codes.get().map_or(0, |codes| codes.bytes());
+        lists + size_of_val(&self.coarse[..]) + codes
+    }
+
     /// Reads the entries, and the frames of lists that the former copy does not have.
     fn fill<S: PageStore>(&mut self, store: &S, former: Option<&Self>) -> Result<(), S::Error> {
         mrl_memory::reserve(&mut self.entries, self.meta.next_list as usize)?;

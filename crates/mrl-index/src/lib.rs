@@ -19,7 +19,7 @@
 //! | [`walk`] | chains of pages, from each to the next |
 //! | [`frame`], [`encode`] | what rows are encoded against; a vector to what its pages keep, and back |
 //! | [`directory`], `list_codes` | the lists there are: a copy that sessions keep |
-//! | [`build`], `builder` | an index of many vectors at once |
+//! | [`build`], `builder`, `rows_waiting` | an index of many vectors at once |
 //! | [`insert`], [`references`] | one row more |
 //! | `patience`, [`split`], `retiring`, `cut`, [`vectors`], [`chain`], `recycle` | when a list is full, and what follows |
 //! | `tail` | rows without distances: NULLs, zeros under cosine |
@@ -80,4 +80,5 @@ mod order;
 mod random;
 mod retiring;
 pub mod rotation;
+mod rows_waiting;
 mod tuning;

@@ -51,6 +51,11 @@ impl ListCodes {
         Ok(Self { lists, lanes })
     }
 
+    /// About how many bytes it has.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.lists[..]) + self.lanes.len()
+    }
+
     fn record(&self, list: ListId, shape: &Shape) -> Option<Vec<u8>> {
         let place = self.lists.binary_search(&list).ok()?;
         let bytes = LANES * shape.row.bytes;

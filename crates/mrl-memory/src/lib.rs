@@ -9,10 +9,14 @@
 //! - **Requests that may fail** ([`reserve`], [`push`], [`extend`], [`filled`], [`collect`], [`append`], [`add`], [`insert`]):
 //!   for whatever grows with the data, and so could be larger than the reserve.
 //!
+//! And [`Kept`]: what is kept for later takes no more than so many bytes.
+//!
 //! Between two questions a loop may take what fits into the reserve with room to spare: see [`RESERVE_BYTES`].
 
 mod fallible;
+mod kept;
 mod reserve;
 
 pub use fallible::{OutOfMemory, add, append, collect, extend, filled, insert, push, reserve};
+pub use kept::Kept;
 pub use reserve::{Allocator, MOST_BYTES, RESERVE_BYTES, check, is_short};

@@ -46,6 +46,8 @@ pub struct BufferStore {
     recent: Rc<Recent>,
     /// Which buffers pages are read into that are in none; null for any.
     strategy: pg_sys::BufferAccessStrategy,
+    /// By which pages are read, null for none.
+    snapshot: Cell<pg_sys::Snapshot>,
 }
 
 impl BufferStore {
@@ -55,7 +57,8 @@ impl BufferStore {
         // SAFETY: by contract.
         let recent = unsafe { Recent::of(index) };
         let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-        Self { index, fork, known_pages: Cell::new(0), recent, strategy: ptr::null_mut() }
+        let (strategy, snapshot) = (ptr::null_mut(), Cell::new(ptr::null_mut()));
+        Self { index, fork, known_pages: Cell::new(0), recent, strategy, snapshot }
     }
 
     /// The same for VACUUM, which reads pages into a few buffers of its own.
@@ -76,8 +79,41 @@ impl BufferStore {
     /// As [`BufferStore::new`].
     pub unsafe fn initial(index: pg_sys::Relation) -> Self {
         let (fork, recent) = (pg_sys::ForkNumber::INIT_FORKNUM, Rc::default());
-        Self { index, fork, known_pages: Cell::new(0), recent, strategy: ptr::null_mut() }
+        let (strategy, snapshot) = (ptr::null_mut(), Cell::new(ptr::null_mut()));
+        Self { index, fork, known_pages: Cell::new(0), recent, strategy, snapshot }
     }
+
+    /// Pages are read by this snapshot from now on: releases up to 16 may be set to give up old ones, whose rows vacuum
+    /// then takes out.
+    pub fn test_by(&self, snapshot: pg_sys::Snapshot) {
+        self.snapshot.set(snapshot);
+    }
+
+    /// What `TestForOldSnapshot`, inline in the server's headers, does.
+    ///
+    /// # Safety
+    /// The page is pinned and locked.
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16"))]
+    unsafe fn test_for_old_snapshot(&self, page: pg_sys::Page) {
+        let snapshot = self.snapshot.get();
+        // SAFETY: by contract; a snapshot that is set is that of a running scan.
+        unsafe {
+            if snapshot.is_null() || pg_sys::old_snapshot_threshold < 0 || (*snapshot).lsn == 0 {
+                return;
+            }
+            let lsn = (*page.cast::<pg_sys::PageHeaderData>()).pd_lsn;
+            if u64::from(lsn.xlogid) << 32 | u64::from(lsn.xrecoff) > (*snapshot).lsn {
+                pg_sys::TestForOldSnapshot_impl(snapshot, self.index);
+            }
+        }
+    }
+
+    /// Later releases have no such setting.
+    ///
+    /// # Safety
+    /// None.
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15", feature = "pg16")))]
+    unsafe fn test_for_old_snapshot(&self, _: pg_sys::Page) {}
 
     /// Logs every page as it is.
     pub fn log_all(&self) -> Result<(), SqlError> {
@@ -189,7 +225,10 @@ impl PageStore for BufferStore {
             None => self.find(number)?.shared(),
         };
         // SAFETY: locked as long as the value lives.
-        unsafe { check_header(page.header(), number)? };
+        unsafe {
+            check_header(page.header(), number)?;
+            self.test_for_old_snapshot(page.header());
+        }
         Ok(page)
     }
 
