@@ -1,4 +1,4 @@
-//! Rows that a build keeps until blocks are formed of them: side by side in one piece of memory a list, as millions of small
+//! Rows that a build keeps until blocks are formed of them: some side by side in each piece of memory, as millions of small
 //! pieces take a second to be given back, in which the server answers no interrupt.
 
 use mrl_memory::OutOfMemory;
@@ -6,13 +6,21 @@ use mrl_memory::OutOfMemory;
 use crate::group::Tid;
 use crate::rows::Row;
 
+/// Rows in a piece. In larger ones more would be allotted than is used.
+const ROWS_A_PIECE: usize = 32;
+
 /// Rows of one list.
 #[derive(Default)]
 pub(crate) struct RowsWaiting {
-    tids: Vec<Tid>,
-    /// Of each its record, then its copy, if the index keeps copies.
-    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
     record_bytes: usize,
+}
+
+#[derive(Default)]
+struct Piece {
+    tids: Vec<Tid>,
+    /// Of each row its record, then its copy, if the index keeps copies.
+    bytes: Vec<u8>,
 }
 
 /// One of them.
@@ -34,19 +42,29 @@ impl RowsWaiting {
     /// The same.
     pub fn add(&mut self, row: RowWaiting) -> Result<(), OutOfMemory> {
         self.record_bytes = row.record.len();
-        mrl_memory::extend(&mut self.bytes, row.record)?;
-        mrl_memory::extend(&mut self.bytes, row.copy)?;
-        mrl_memory::push(&mut self.tids, row.tid)
+        if self.pieces.last().is_none_or(|piece| piece.tids.len() == ROWS_A_PIECE) {
+            let mut piece = Piece::default();
+            mrl_memory::reserve(&mut piece.tids, ROWS_A_PIECE)?;
+            let bytes = row.record.len() + row.copy.len();
+            mrl_memory::reserve(&mut piece.bytes, ROWS_A_PIECE * bytes)?;
+            mrl_memory::push(&mut self.pieces, piece)?;
+        }
+        let Some(piece) = self.pieces.last_mut() else { return Ok(()) };
+        mrl_memory::extend(&mut piece.bytes, row.record)?;
+        mrl_memory::extend(&mut piece.bytes, row.copy)?;
+        mrl_memory::push(&mut piece.tids, row.tid)
     }
 
     pub fn len(&self) -> usize {
-        self.tids.len()
+        let last = self.pieces.last().map_or(0, |piece| piece.tids.len());
+        self.pieces.len().saturating_sub(1) * ROWS_A_PIECE + last
     }
 
     pub fn get(&self, place: usize) -> RowWaiting<'_> {
-        let bytes = self.bytes.len() / self.tids.len().max(1);
-        let (record, copy) = self.bytes[place * bytes..][..bytes].split_at(self.record_bytes);
-        RowWaiting { tid: self.tids[place], record, copy }
+        let (piece, place) = (&self.pieces[place / ROWS_A_PIECE], place % ROWS_A_PIECE);
+        let bytes = piece.bytes.len() / piece.tids.len().max(1);
+        let (record, copy) = piece.bytes[place * bytes..][..bytes].split_at(self.record_bytes);
+        RowWaiting { tid: piece.tids[place], record, copy }
     }
 }
 
