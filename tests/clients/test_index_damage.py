@@ -75,6 +75,17 @@ def test_damaged_pages_are_errors_or_go_unnoticed(cluster, operator, options):
     assert errors > 0, "no damage was met"
 
 
+def change_byte(server, path, place, before, after):
+    """One byte of a file, while the server is stopped in order: recovery would undo it."""
+    server.control("stop", "-m", "fast")
+    with (server.data / path).open("r+b") as file:
+        file.seek(place)
+        assert file.read(1) == before
+        file.seek(place)
+        file.write(after)
+    server.control("start")
+
+
 def test_an_index_of_an_expression_that_has_lost_its_vectors_is_an_error(cluster):
     """Nothing of the table's columns is taken for what the expression gave."""
     server = cluster("autovacuum = off")
@@ -83,13 +94,7 @@ def test_an_index_of_an_expression_that_has_lost_its_vectors_is_an_error(cluster
         fill(connection, "t", id=np.arange(ROWS), emb=clustered(ROWS, DIMENSIONS, 1))
         connection.execute("CREATE INDEX t_emb ON t USING mrl ((emb::mrlvec(32))); CHECKPOINT")
         path = connection.execute("SELECT pg_relation_filepath('t_emb')").fetchone()[0]
-    server.control("stop", "-m", "fast")
-    with (server.data / path).open("r+b") as file:
-        file.seek(KEEPS_VECTORS)
-        assert file.read(1) == b"\x01"
-        file.seek(KEEPS_VECTORS)
-        file.write(b"\x00")
-    server.control("start")
+    change_byte(server, path, KEEPS_VECTORS, b"\x01", b"\x00")
     with server.connect() as connection:
         connection.execute("SET enable_seqscan = off; SET enable_sort = off")
         for vector in clustered(5, 32, 2):
@@ -107,11 +112,7 @@ def test_a_metric_that_is_not_that_of_the_operators_is_an_error(cluster):
         fill(connection, "t", id=np.arange(ROWS), emb=clustered(ROWS, DIMENSIONS, 1))
         connection.execute("CREATE INDEX t_emb ON t USING mrl (emb); CHECKPOINT")
         path = connection.execute("SELECT pg_relation_filepath('t_emb')").fetchone()[0]
-    server.control("stop", "-m", "fast")
-    with (server.data / path).open("r+b") as file:
-        file.seek(METRIC)
-        file.write(b"\x02")
-    server.control("start")
+    change_byte(server, path, METRIC, b"\x00", b"\x02")
     with server.connect() as connection:
         connection.execute("SET enable_seqscan = off; SET enable_sort = off")
         for dimensions in (32, DIMENSIONS):
