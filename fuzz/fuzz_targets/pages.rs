@@ -13,16 +13,16 @@ use mrl_fuzz::vectors::{Question, Style, vector};
 use mrl_fuzz::world::{Deed, EXACT, RoughSteering, World};
 use mrl_fuzz::{Few, Kind, Many};
 use mrl_index::check::check;
-use mrl_index::directory::Directory;
-use mrl_index::group::Tid;
 use mrl_index::info::info;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{FIRST_LIST, Metric};
-use mrl_index::page::{BODY_BYTES, Body, PageNumber};
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::{FIRST_LIST, Metric};
+use mrl_index::pages::page::{BODY_BYTES, Body, PageNumber};
+use mrl_index::pages::store::{Failure, PageStore};
 use mrl_index::scan::{Scan, Steering, Wanted, every_tid};
 use mrl_index::split::{rewrite, split};
-use mrl_index::store::{Failure, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
 
 /// A vector that a split is told of a row, which it may be or not.

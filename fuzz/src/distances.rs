@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use half::f16;
-use mrl_index::encode::widened;
-use mrl_index::group::Tid;
-use mrl_index::meta::Metric;
+use mrl_index::lists::encode::widened;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::store::Failure;
 use mrl_index::scan::Reranker;
-use mrl_index::store::Failure;
 
 /// A table's vector.
 pub struct Vector {

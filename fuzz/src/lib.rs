@@ -16,7 +16,7 @@ pub mod world;
 
 use arbitrary::{Arbitrary, Unstructured};
 use mrl_index::build::Plan;
-use mrl_index::meta::Metric;
+use mrl_index::pages::meta::Metric;
 
 /// What an index is to be.
 #[derive(Arbitrary, Debug, Clone, Copy)]

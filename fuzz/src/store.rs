@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use mrl_index::memory::{MemoryChange, MemoryStore};
-use mrl_index::page::{Body, ListId, NONE, PageNumber, damaged};
-use mrl_index::store::{Change, Failure, ListLock, PageStore};
+use mrl_index::pages::memory::{MemoryChange, MemoryStore};
+use mrl_index::pages::page::{Body, ListId, NONE, PageNumber, damaged};
+use mrl_index::pages::store::{Change, Failure, ListLock, PageStore};
 
 /// A [`MemoryStore`] that panics when one piece of work reads far more pages than there are, and
 /// whose changes fail from a certain one on: what they were to change is as it was, and whoever

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use half::f16;
 use mrl_index::build::{self, Assigner, Builder, Plan};
-use mrl_index::channel::{Channel, Closing};
-use mrl_index::group::Tid;
-use mrl_index::meta::{Metric, NULLS, ZEROS};
-use mrl_index::page::ListId;
-use mrl_index::workers::Workers;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::meta::{Metric, NULLS, ZEROS};
+use mrl_index::pages::page::ListId;
+use mrl_index::threads::channel::{Channel, Closing};
+use mrl_index::threads::workers::Workers;
 use mrl_memory::OutOfMemory;
 use pgrx::pg_sys;
 

@@ -1,8 +1,8 @@
 //! What an index is of: its operator class's metric, its column's dimension, where exact distances
 //! come from.
 
-use mrl_index::meta::Metric;
-use mrl_index::shape::MOST_DIMENSIONS;
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::shape::MOST_DIMENSIONS;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use mrl_index::directory::Directory;
+use mrl_index::lists::directory::Directory;
 use mrl_memory::Kept;
 use pgrx::pg_sys;
 

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, c_void};
 
 use mrl_index::check;
-use mrl_index::group::Tid;
 use mrl_index::info;
-use mrl_index::page::VERSION;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::page::VERSION;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 

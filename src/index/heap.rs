@@ -4,9 +4,9 @@
 //! given to another row leads to a row that the snapshot does not see.
 
 use half::f16;
-use mrl_index::group::Tid;
-use mrl_index::meta::{META_PAGE, Metric};
-use mrl_index::page::damaged;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::meta::{META_PAGE, Metric};
+use mrl_index::pages::page::damaged;
 use mrl_index::scan::Reranker;
 use mrl_vector::distance;
 use pgrx::pg_sys;

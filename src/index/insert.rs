@@ -1,9 +1,9 @@
 //! Inserting a row: `aminsert`.
 
-use mrl_index::group::Tid;
 use mrl_index::insert::{self, Inserted};
-use mrl_index::meta::META_PAGE;
-use mrl_index::page::damaged;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::meta::META_PAGE;
+use mrl_index::pages::page::damaged;
 use mrl_index::split;
 use pgrx::pg_sys;
 

@@ -88,7 +88,7 @@ macro_rules! validator {
 }
 
 validator!(validate_coarse, "coarse_dims", "\"auto\" and numbers from 8 to 4000", |text| {
-    number(text, LEAST_COARSE, mrl_index::shape::MOST_DIMENSIONS).is_some()
+    number(text, LEAST_COARSE, mrl_index::pages::shape::MOST_DIMENSIONS).is_some()
 });
 validator!(validate_lists, "lists", "\"auto\" and numbers from 1 to 65536", |text| {
     number(text, 1, MOST_LISTS).is_some()

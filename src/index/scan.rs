@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use half::f16;
-use mrl_index::group::Tid;
-use mrl_index::meta::{META_PAGE, Metric};
-use mrl_index::page::damaged;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::meta::{META_PAGE, Metric};
+use mrl_index::pages::page::damaged;
 use mrl_index::scan::{Counters, Scan, Wanted, Workspace, every_tid};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;

@@ -1,6 +1,6 @@
 //! A row's place in its table, as the server has it and as the index keeps it.
 
-use mrl_index::group::Tid;
+use mrl_index::pages::group::Tid;
 use pgrx::pg_sys;
 
 /// A heap tuple's address as the index keeps it.

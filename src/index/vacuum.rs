@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use mrl_index::build::MOST_LISTS;
-use mrl_index::meta::MOST_LIST_NUMBERS;
-use mrl_index::store::PageStore;
+use mrl_index::pages::meta::MOST_LIST_NUMBERS;
+use mrl_index::pages::store::PageStore;
 use mrl_index::vacuum;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;

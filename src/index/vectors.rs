@@ -1,11 +1,11 @@
 //! The vectors of a table's rows for a split that encodes them anew, as far as they lie in memory: an insert must not
 //! wait for storage on behalf of rows that have nothing to do with it.
 //!
-//! Rows are read whether anybody sees them or not, and not believed: `mrl_index::vectors` compares each with what the index
+//! Rows are read whether anybody sees them or not, and not believed: `mrl_index::split::vectors` compares each with what the index
 //! has of it. Of a value outside the row (TOAST) a dead row's may be gone, so those are passed over.
 
 use half::f16;
-use mrl_index::group::Tid;
+use mrl_index::pages::group::Tid;
 use pgrx::pg_sys;
 use pgrx::varlena::varatt_is_1b_e;
 

@@ -1,8 +1,8 @@
 //! From typed errors to `ereport`: where the crates' errors get their SQLSTATEs.
 
 use mrl_encoder::EncoderError;
-use mrl_index::meta::META_PAGE;
-use mrl_index::page::{Damage, Problem};
+use mrl_index::pages::meta::META_PAGE;
+use mrl_index::pages::page::{Damage, Problem};
 use mrl_vector::VectorError;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;

@@ -16,9 +16,9 @@ use std::time::Instant;
 use common::*;
 use half::f16;
 use mrl_index::build::ROWS_A_LIST;
-use mrl_index::meta::Metric;
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::store::{Failure, PageStore};
 use mrl_index::scan::{Epsilon, Probes, Reranker, Scan, Steering};
-use mrl_index::store::{Failure, PageStore};
 
 const QUERIES: usize = 200;
 const KEPT_OUT: usize = 1000;

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mrl_memory::OutOfMemory;
 
-use crate::block::ROWS;
-use crate::directory::Directory;
-use crate::group::{Group, References, Tid};
-use crate::meta::{Entry, FIRST_LIST, META_PAGE, State};
-use crate::page::{self, Kind, ListId, NONE, PageNumber};
-use crate::records::{Records, wide};
-use crate::rows::{self, Rows};
-use crate::shape::Shape;
-use crate::store::PageStore;
-use crate::walk::{Chain, Walk};
+use crate::codes::block::ROWS;
+use crate::codes::records::{Records, wide};
+use crate::lists::directory::Directory;
+use crate::pages::group::{Group, References, Tid};
+use crate::pages::meta::{Entry, FIRST_LIST, META_PAGE, State};
+use crate::pages::page::{self, Kind, ListId, NONE, PageNumber};
+use crate::pages::rows::{self, Rows};
+use crate::pages::shape::Shape;
+use crate::pages::store::PageStore;
+use crate::pages::walk::{Chain, Walk};
 
 /// Takes every TID of an index.
 pub type Visit<'a> = &'a mut dyn FnMut(Tid) -> Result<(), OutOfMemory>;

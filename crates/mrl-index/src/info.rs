@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::ROWS;
-use crate::directory::Directory;
-use crate::group::Group;
-use crate::meta::{Entry, NULLS, State, ZEROS};
-use crate::page::ListId;
-use crate::references::count_references;
-use crate::store::PageStore;
+use crate::codes::block::ROWS;
+use crate::lists::directory::Directory;
+use crate::pages::group::Group;
+use crate::pages::meta::{Entry, NULLS, State, ZEROS};
+use crate::pages::page::ListId;
+use crate::pages::references::count_references;
+use crate::pages::store::PageStore;
 
 /// What an index consists of.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Info {
     pub lists: usize,
     pub retired_lists: usize,
     /// Lists that there are or have been, with those of rows without distances, of
-    /// [`MOST_LIST_NUMBERS`](crate::meta::MOST_LIST_NUMBERS).
+    /// [`MOST_LIST_NUMBERS`](crate::pages::meta::MOST_LIST_NUMBERS).
     pub lists_made: usize,
     pub rows: u64,
     pub references: u64,

@@ -9,20 +9,20 @@ use std::borrow::Cow;
 
 use half::f16;
 
-use crate::block::ROWS;
-use crate::directory::Directory;
-use crate::frame::Frame;
-use crate::group::{self, Group, Tid};
-use crate::meta::{Entry, META_PAGE, Metric, NULLS, State, ZEROS};
-use crate::page::{self, Kind, ListId, NONE, PageNumber, damaged};
-use crate::patience::{slots_before_split, slots_of};
-use crate::query::Query;
-use crate::references::{add_reference, refer};
-use crate::rows::{self, Row, Rows};
-use crate::shape::Shape;
-use crate::store::{Change, ListLock, PageStore};
-use crate::summary::{self, Offset};
-use crate::walk::Chain;
+use crate::codes::block::ROWS;
+use crate::lists::directory::Directory;
+use crate::lists::frame::Frame;
+use crate::lists::summary::{self, Offset};
+use crate::pages::group::{self, Group, Tid};
+use crate::pages::meta::{Entry, META_PAGE, Metric, NULLS, State, ZEROS};
+use crate::pages::page::{self, Kind, ListId, NONE, PageNumber, damaged};
+use crate::pages::references::{add_reference, refer};
+use crate::pages::rows::{self, Row, Rows};
+use crate::pages::shape::Shape;
+use crate::pages::store::{Change, ListLock, PageStore};
+use crate::pages::walk::Chain;
+use crate::scan::query::Query;
+use crate::split::patience::{slots_before_split, slots_of};
 
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 7;

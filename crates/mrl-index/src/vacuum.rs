@@ -6,21 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::block::ROWS;
-use crate::chain;
-use crate::directory::Directory;
-use crate::group::{self, Group, References, Tid};
-use crate::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
-use crate::page::{self, ListId, NONE, PageNumber, damaged};
-use crate::patience;
-use crate::recycle::recycle;
-use crate::references::{count_references, read_references, relink};
-use crate::rows::{self, Rows};
-use crate::shape::Shape;
+use crate::codes::block::ROWS;
+use crate::lists::directory::Directory;
+use crate::lists::tail;
+use crate::pages::group::{self, Group, References, Tid};
+use crate::pages::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
+use crate::pages::page::{self, ListId, NONE, PageNumber, damaged};
+use crate::pages::references::{count_references, read_references, relink};
+use crate::pages::rows::{self, Rows};
+use crate::pages::shape::Shape;
+use crate::pages::store::{Change, ListLock, PageStore};
+use crate::pages::walk::{Chain, Steps};
 use crate::split;
-use crate::store::{Change, ListLock, PageStore};
-use crate::tail;
-use crate::walk::{Chain, Steps};
+use crate::split::chain;
+use crate::split::patience;
+use crate::split::recycle::recycle;
 
 /// What was removed and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,17 +5,17 @@ mod common;
 use std::rc::Rc;
 
 use common::*;
-use mrl_index::block::ROWS;
 use mrl_index::check::check;
-use mrl_index::directory::Directory;
-use mrl_index::group::{self, Group, Tid};
+use mrl_index::codes::block::ROWS;
 use mrl_index::insert::{insert, insert_reference};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{FIRST_LIST, META_PAGE, Meta, Metric, NULLS};
-use mrl_index::page::{self, Body, Damage, Kind, PageNumber, Problem};
-use mrl_index::shape::{GROUP_FRAMES, ROW_PAGE_START};
-use mrl_index::store::PageStore;
-use mrl_index::walk::Steps;
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::{self, Group, Tid};
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::{FIRST_LIST, META_PAGE, Meta, Metric, NULLS};
+use mrl_index::pages::page::{self, Body, Damage, Kind, PageNumber, Problem};
+use mrl_index::pages::shape::{GROUP_FRAMES, ROW_PAGE_START};
+use mrl_index::pages::store::PageStore;
+use mrl_index::pages::walk::Steps;
 
 /// An index of 500 rows in two lists, with some NULLs, that is sound.
 struct Sound {

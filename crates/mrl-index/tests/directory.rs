@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use mrl_index::directory::Directory;
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{META_PAGE, Metric, State};
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::{META_PAGE, Metric, State};
 use mrl_index::split::split;
 
 /// Splits the list that is live and has the least id.

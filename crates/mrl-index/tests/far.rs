@@ -5,14 +5,14 @@ mod common;
 use common::*;
 use half::f16;
 use mrl_index::build::Plan;
-use mrl_index::directory::Directory;
-use mrl_index::encode::Encoder;
-use mrl_index::frame::Frame;
-use mrl_index::meta::Metric;
-use mrl_index::query::Query;
-use mrl_index::records::{LANES, Records};
-use mrl_index::rows::{Rows, store_row};
-use mrl_index::summary::{Offset, mean};
+use mrl_index::codes::records::{LANES, Records};
+use mrl_index::lists::directory::Directory;
+use mrl_index::lists::encode::Encoder;
+use mrl_index::lists::frame::Frame;
+use mrl_index::lists::summary::{Offset, mean};
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::rows::{Rows, store_row};
+use mrl_index::scan::query::Query;
 
 /// Vectors about an origin, so many times as far away as they are long, in a direction that is drawn.
 fn moved(vectors: &[Vec<f16>], times: f32) -> Vec<Vec<f16>> {

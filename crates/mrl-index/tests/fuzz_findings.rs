@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use common::*;
 use half::f16;
-use mrl_index::block::ROWS;
-use mrl_index::directory::Directory;
-use mrl_index::group::{self, MOST_REFERENCES};
+use mrl_index::codes::block::ROWS;
 use mrl_index::info::info;
 use mrl_index::insert::{insert, insert_reference};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{FIRST_LIST, META_PAGE, Metric, NULLS};
-use mrl_index::page::{self, Body, PageNumber};
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::{self, MOST_REFERENCES};
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::{FIRST_LIST, META_PAGE, Metric, NULLS};
+use mrl_index::pages::page::{self, Body, PageNumber};
+use mrl_index::pages::store::{Failure, PageStore};
 use mrl_index::scan::{Epsilon, Probes, Steering};
-use mrl_index::store::{Failure, PageStore};
 
 /// Does a piece of work that damage might keep from ever ending.
 fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -49,7 +49,7 @@ fn a_row_with_a_score_that_is_no_number_comes_with_exact_settings() {
     let rows_page =
         group::Group::new(&store.read(head).unwrap(), head, FIRST_LIST, shape).unwrap().row_page(0);
     // The scale of layer 0 of the first row of the first block.
-    let scale = mrl_index::shape::ROW_PAGE_START
+    let scale = mrl_index::pages::shape::ROW_PAGE_START
         + ROWS * (shape.row.bytes - shape.row.record_bytes() + shape.row.code_bytes(0));
     change(&store, rows_page, |body| page::put(body, scale, &half::bf16::NAN.to_le_bytes()));
     let query = vec![half::f16::ONE; 64];

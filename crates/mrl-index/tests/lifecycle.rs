@@ -8,17 +8,17 @@ use std::rc::Rc;
 use common::*;
 use half::f16;
 use mrl_index::build::{Plan, create_empty};
-use mrl_index::chain::read_members;
 use mrl_index::check::check;
-use mrl_index::directory::Directory;
-use mrl_index::group::Tid;
 use mrl_index::info::info;
 use mrl_index::insert::{Inserted, insert, insert_reference, list_without_distances};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::Metric;
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::store::{ListLock, PageStore};
 use mrl_index::scan::Steering;
+use mrl_index::split::chain::read_members;
 use mrl_index::split::split;
-use mrl_index::store::{ListLock, PageStore};
 use mrl_index::vacuum::{bulk_delete, clean_up};
 use mrl_memory::push;
 
@@ -507,7 +507,7 @@ fn a_build_with_little_memory() {
         let rows = numbered(clustered(3000, 40, true, 5));
         let plan = plan(40, Metric::InnerProduct, copies);
         let sample: Vec<_> = rows.values().flatten().copied().collect();
-        let workers = mrl_index::workers::Workers::single();
+        let workers = mrl_index::threads::workers::Workers::single();
         let frames = mrl_index::build::frames(&plan, &sample, 3, &workers).unwrap();
         let store = MemoryStore::new();
         let mut builder =

@@ -15,18 +15,18 @@ use common::*;
 use half::f16;
 use mrl_index::build::{Plan, build, create_empty, frames};
 use mrl_index::check::check;
-use mrl_index::directory::Directory;
-use mrl_index::group::Tid;
 use mrl_index::info::info;
 use mrl_index::insert::{Inserted, insert, insert_reference};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::{Metric, NULLS};
-use mrl_index::page::BODY_BYTES;
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::{Metric, NULLS};
+use mrl_index::pages::page::BODY_BYTES;
+use mrl_index::pages::store::Failure;
 use mrl_index::scan::{Scan, Steering, Wanted, every_tid};
 use mrl_index::split::split;
-use mrl_index::store::Failure;
+use mrl_index::threads::workers::Workers;
 use mrl_index::vacuum::{bulk_delete, clean_up};
-use mrl_index::workers::Workers;
 use mrl_memory::{Allocator, OutOfMemory, is_short, push};
 
 /// The system's allocator, until so many more allocations have been made. Pages are not counted: here they

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use common::*;
 use half::f16;
-use mrl_index::meta::Metric;
+use mrl_index::pages::meta::Metric;
 use mrl_index::scan::{Epsilon, Probes, Rounds, Steering};
 
 const METRICS: [Metric; 3] = [Metric::InnerProduct, Metric::Cosine, Metric::Euclidean];

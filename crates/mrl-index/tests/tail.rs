@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use common::*;
 use half::f16;
 use mrl_index::check::check;
-use mrl_index::group::{MOST_REFERENCES, Tid};
 use mrl_index::insert::{Inserted, insert, insert_reference};
-use mrl_index::meta::{FIRST_LIST, Metric, NULLS};
+use mrl_index::pages::group::{MOST_REFERENCES, Tid};
+use mrl_index::pages::meta::{FIRST_LIST, Metric, NULLS};
+use mrl_index::pages::store::PageStore;
 use mrl_index::scan::{Scan, Steering, Wanted};
 use mrl_index::split::split;
-use mrl_index::store::PageStore;
 use mrl_index::vacuum::{Deleted, bulk_delete, clean_up};
 
 fn tid(number: u64) -> Tid {

@@ -2,8 +2,8 @@
 
 use std::ptr;
 
-use mrl_index::page::{self, Body, PageNumber, damaged};
-use mrl_index::store::{Change, PageStore};
+use mrl_index::pages::page::{self, Body, PageNumber, damaged};
+use mrl_index::pages::store::{Change, PageStore};
 use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;

@@ -1,8 +1,8 @@
 //! The heavyweight locks on lists, on the directory, and on cleaning up: those of pages, which nobody else takes on an index
 //! of ours.
 
-use mrl_index::page::{NONE, PageNumber};
-use mrl_index::store::ListLock;
+use mrl_index::pages::page::{NONE, PageNumber};
+use mrl_index::pages::store::ListLock;
 use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;

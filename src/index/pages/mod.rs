@@ -1,6 +1,6 @@
 //! Pages of an index in the server's buffers: [`PageStore`] over the buffer manager and generic WAL.
 //!
-//! A page has the server's header and then a body (`mrl_index::page`); it has neither line pointers
+//! A page has the server's header and then a body (`mrl_index::pages::page`); it has neither line pointers
 //! nor special space, and `pd_lower` lies behind the last byte that is not zero: what follows is the server's
 //! hole, which it neither compares nor logs, and keeps zero. The header is checked before a page is used: a damaged
 //! `pd_lower` would make the log copy beyond the page.
@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
 
-use mrl_index::page::{Body, ListId, NONE, PageNumber, damaged};
-use mrl_index::store::{ListLock, MOST_PAGES, PageStore};
+use mrl_index::pages::page::{Body, ListId, NONE, PageNumber, damaged};
+use mrl_index::pages::store::{ListLock, MOST_PAGES, PageStore};
 use pgrx::pg_sys;
 
 use crate::index::pages::change::BufferChange;

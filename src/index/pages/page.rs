@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use mrl_index::page::{self, BODY_BYTES, Body, Damage, PageNumber, damaged};
+use mrl_index::pages::page::{self, BODY_BYTES, Body, Damage, PageNumber, damaged};
 use pgrx::pg_sys;
 
 use crate::server::buffer;

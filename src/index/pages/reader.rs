@@ -13,7 +13,7 @@
 #[cfg(not(feature = "pg13"))]
 use std::ptr;
 
-use mrl_index::meta::META_PAGE;
+use mrl_index::pages::meta::META_PAGE;
 use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;

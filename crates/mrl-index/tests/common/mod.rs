@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use half::f16;
 use mrl_index::build::{Plan, build, create_empty};
-use mrl_index::directory::Directory;
-use mrl_index::group::Tid;
 use mrl_index::insert::{Inserted, insert};
-use mrl_index::memory::MemoryStore;
-use mrl_index::meta::Metric;
+use mrl_index::lists::directory::Directory;
+use mrl_index::pages::group::Tid;
+use mrl_index::pages::memory::MemoryStore;
+use mrl_index::pages::meta::Metric;
+use mrl_index::pages::store::Failure;
 use mrl_index::scan::{Counters, Reranker, Scan, Steering, Workspace};
 use mrl_index::split::split;
-use mrl_index::store::Failure;
 
 /// SplitMix64 and what is made of it.
 pub struct Random(pub u64);

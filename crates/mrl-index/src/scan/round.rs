@@ -1,0 +1,274 @@
+//! One round of a scan: of every block of the probed lists the summary is scored; of the best blocks (the
+//! funnel) all rows' codes are, and of these the best rows go on to their exact distances.
+//!
+//! How many blocks are looked into depends on what is found: first a few of the best are, and then those that may
+//! have rows among the best of these.
+//!
+//! Depends on pages and the query; [`crate::scan`] decides which lists, and about how many blocks and rows.
+
+use mrl_memory::OutOfMemory;
+
+use crate::codes::block::ROWS;
+use crate::pages::group::Tid;
+use crate::pages::rows;
+use crate::pages::shape::{Shape, TID_BYTES};
+use crate::pages::store::PageStore;
+use crate::scan::order::{self, NO_BAR, bar};
+use crate::scan::probed::{Known, Probed, Search};
+use crate::scan::query::UNKNOWN;
+use crate::scan::queue::Waiting;
+use crate::scan::seen::{Held, NOTHING, Next, Seen, bits, block_number, bytes_of, prefetch_ahead};
+use crate::scan::tuning::{self, Funnel};
+
+/// Which blocks are looked into: first the best by their summaries, then others, by what is found in the first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    /// Rows of the blocks that are looked into first, about.
+    pub first: usize,
+    /// Which rows found there the others are measured by: the so many best.
+    pub best: usize,
+    /// By how much less than the least of these rows a block's score may be, in reaches (see [`Seen::reach`]).
+    pub margin: f32,
+    /// Rows of all blocks that are looked into, about, at most.
+    pub most: usize,
+}
+
+impl Choice {
+    /// Some of the best ones, and of the others those that come near to what is found there: were all queries alike, about
+    /// so many `rows` are scored.
+    pub fn by_what_is_found(rows: usize, funnel: Funnel, thoroughness: f64, caution: f64) -> Self {
+        let rows = rows as f64;
+        Self {
+            first: (rows * funnel.first) as usize,
+            best: tuning::BEST_ROWS,
+            margin: (funnel.margin * thoroughness * caution) as f32,
+            most: (rows * tuning::MOST_PARTS * caution.max(1.0)) as usize,
+        }
+    }
+
+    /// The best ones, which have about so many rows, whatever is found in them.
+    pub fn of(rows: usize) -> Self {
+        Self { first: rows, margin: 0.0, best: 0, most: rows }
+    }
+}
+
+/// Which blocks are looked into after the first, by what was found in these.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Further {
+    /// Their scores are at least the one and less than the other.
+    least: f32,
+    below: f32,
+    /// The score that the best rows found have, and the least with which a row may go on.
+    best: f32,
+    least_row: f32,
+}
+
+/// What is kept, while its page is at hand, of a block of whose rows some may go on.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
+    /// Its place among the blocks that the round has seen.
+    place: u32,
+    /// Its rows' TIDs, as they lie there.
+    tids: [u8; TID_BYTES * ROWS],
+}
+
+/// The blocks of a round, and what is known of their rows. One round after another uses the same memory.
+#[derive(Default)]
+pub(crate) struct Round {
+    pub seen: Seen,
+    /// Blocks that are looked into next.
+    next: Vec<Next>,
+    scored: Vec<Scored>,
+    /// Of each of them: its rows' scores, and the squared deviations of their errors.
+    scores: Vec<[f32; ROWS]>,
+    squared_errors: Vec<[f32; ROWS]>,
+}
+
+impl Round {
+    /// Begins anew, in the memory that it has.
+    pub fn clear(&mut self) {
+        self.seen.clear();
+        self.scored.clear();
+        self.scores.clear();
+        self.squared_errors.clear();
+    }
+
+    /// About how many bytes it has.
+    pub fn bytes(&self) -> usize {
+        let scores = bytes_of(&self.scores) + bytes_of(&self.squared_errors);
+        self.seen.bytes() + bytes_of(&self.next) + bytes_of(&self.scored) + scores
+    }
+
+    /// Scores the rows of the blocks that are looked into whatever is found, of which about `most` will go on. Returns how
+    /// many, and which blocks come then.
+    pub fn score_first<S: PageStore>(
+        &mut self,
+        search: &Search<S>,
+        choice: Choice,
+        most: usize,
+    ) -> Result<(u64, Option<Further>), S::Error> {
+        let blocks = [choice.most, choice.first].map(|rows| self.seen.blocks_of(rows));
+        let [furthest, first] = order::bars(self.seen.scores.as_flattened(), blocks);
+        self.seen.choose(search.shape(), first, None, &mut self.next)?;
+        let scored = self.score(search, NO_BAR)?;
+        if choice.most <= choice.first || first == NO_BAR {
+            return Ok((scored, None));
+        }
+        // A row that is not among the best of some is not among those of more.
+        let rows = [most.max(choice.best), choice.best];
+        let [least_row, best] = order::bars(self.scores.as_flattened(), rows);
+        // Of rows of which nothing is known nothing follows.
+        let best = if best == UNKNOWN { NO_BAR } else { best };
+        let least = furthest.max(best - choice.margin * self.seen.reach());
+        Ok((scored, Some(Further { least, below: first, best, least_row })))
+    }
+
+    /// The best rows of the first blocks.
+    pub fn best_of_first(&self, further: Further) -> impl Iterator<Item = Tid> {
+        let blocks = self.scored.iter().zip(&self.scores).filter(move |_| further.best > NO_BAR);
+        blocks.flat_map(move |(scored, scores)| {
+            let best = bits(mrl_kernels::at_least(scores, further.best));
+            best.map(|row| rows::get_tid(&scored.tids[TID_BYTES * row..]))
+        })
+    }
+
+    /// Scores the rows of the blocks that come then; returns how many.
+    pub fn score_further<S: PageStore>(
+        &mut self,
+        search: &Search<S>,
+        further: Further,
+    ) -> Result<u64, S::Error> {
+        let Further { least, below, .. } = further;
+        self.seen.choose(search.shape(), least, Some(below), &mut self.next)?;
+        self.score(search, further.least_row)
+    }
+
+    /// Scores the rows of the blocks that come next, and keeps what is needed of those that have one with `least` or
+    /// more; returns how many.
+    fn score<S: PageStore>(&mut self, search: &Search<S>, least: f32) -> Result<u64, S::Error> {
+        let (query, shape) = (search.query, search.shape());
+        let needed = match query.is_leading() {
+            true => shape.row.leading_end(),
+            false => shape.block_bytes,
+        };
+        let (mut scored, mut held, mut squared_errors) = (0, Held::default(), [0.0; ROWS]);
+        for (i, next) in self.next.iter().enumerate() {
+            prefetch_ahead(search.store, &self.next, i, needed);
+            mrl_memory::reserve(&mut self.scored, 1)?;
+            mrl_memory::reserve(&mut self.scores, 1)?;
+            mrl_memory::reserve(&mut self.squared_errors, 1)?;
+            let (seen, place) = (&self.seen, next.place);
+            seen.with_rows(search, (*next, needed), &mut held, |block, rows| {
+                let mut scores = seen.bases(block, rows);
+                query.score_rows(rows.records, usize::MAX, &mut scores, &mut squared_errors);
+                // Damage may have made scores no numbers: nothing is known of such rows, so they go on.
+                let odd = !mrl_kernels::at_least(&scores, NO_BAR);
+                bits(odd).for_each(|row| scores[row] = UNKNOWN);
+                bits(!block.rows).for_each(|row| scores[row] = NOTHING);
+                scored += u64::from(block.rows.count_ones());
+                if least == NO_BAR || mrl_kernels::at_least(&scores, least) != 0 {
+                    self.scored.push(Scored { place, tids: *rows.tids() });
+                    self.scores.push(scores);
+                    self.squared_errors.push(squared_errors);
+                }
+            })?;
+        }
+        Ok(scored)
+    }
+
+    /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
+    /// estimate plus `epsilon` deviations of its error.
+    pub fn finish(
+        &mut self,
+        shape: &Shape,
+        known: &Known,
+        probed: &mut [Probed],
+        most: usize,
+        epsilon: f32,
+    ) -> Result<Vec<Waiting>, OutOfMemory> {
+        let bar = bar(self.scores.as_flattened(), most);
+        // Of rows that are equal, as those of equal vectors are, no more than the others leave room for: the rest is found by
+        // later rounds.
+        let passing = |bar| mrl_kernels::count_at_least(self.scores.as_flattened(), bar) as usize;
+        let mut equal = match bar == NO_BAR || passing(bar) <= most.saturating_mul(2) {
+            true => usize::MAX,
+            false => most.saturating_sub(passing(bar.next_up())).max(1),
+        };
+        let (mut waiting, mut squares) = (Vec::new(), Vec::new());
+        let blocks = self.scored.iter().zip(&self.scores).zip(&self.squared_errors);
+        for ((scored, scores), squared_errors) in blocks {
+            let mut chosen = mrl_kernels::at_least(scores, bar);
+            if equal < usize::MAX {
+                for row in bits(chosen & !mrl_kernels::at_least(scores, bar.next_up())) {
+                    if equal == 0 {
+                        chosen &= !(1 << row);
+                    }
+                    equal = equal.saturating_sub(1);
+                }
+            }
+            if chosen == 0 {
+                continue;
+            }
+            let block = self.seen.block(scored.place);
+            let group = self.seen.group(block);
+            let count = chosen.count_ones() as usize;
+            mrl_memory::reserve(&mut waiting, count)?;
+            mrl_memory::reserve(&mut squares, count)?;
+            let first = waiting.len();
+            for row in bits(chosen) {
+                let slot = block.index as usize * ROWS + row;
+                let copy = self.seen.copy_page_of(group, slot, shape);
+                let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
+                let (upper, list) = (scores[row], group.list);
+                waiting.push(Waiting { upper, tid, copy, slot: slot as u16, list });
+                squares.push(squared_errors[row]);
+            }
+            let number = block_number(group.ordinal, block.index as usize, shape);
+            // A list without references has none of its rows' either.
+            if let Some(references) = known.references.get(&group.list) {
+                for (place, row) in bits(chosen).enumerate() {
+                    let own = waiting[first + place];
+                    let squared = squares[first + place];
+                    for tid in references.of(number * ROWS + row).filter(|tid| *tid != own.tid) {
+                        mrl_memory::push(&mut waiting, Waiting { tid, ..own })?;
+                        mrl_memory::push(&mut squares, squared)?;
+                    }
+                }
+            }
+            let probed = &mut probed[group.probed];
+            probed.add_gone(number, chosen & block.rows)?;
+            probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
+        }
+        // Roots take long, one after another; of all rows at once they overlap.
+        for (row, squared) in waiting.iter_mut().zip(&squares) {
+            row.upper += epsilon.min(f32::MAX) * squared.sqrt();
+            // What is damaged or unknown is looked at; without a bound on the error everything is.
+            if row.upper.is_nan() || epsilon == f32::INFINITY {
+                row.upper = f32::INFINITY;
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::records::LANES;
+
+    /// Found by the fuzz target `split`: a score without bounds kept a block from ever being chosen, and so a scan
+    /// to the last row from ending.
+    #[test]
+    fn a_score_without_bounds_is_the_best() {
+        let mut scores = [NOTHING; LANES];
+        scores[..3].copy_from_slice(&[0.0, f32::INFINITY, UNKNOWN]);
+        let seen = Seen::of(scores);
+        let chosen = |least, below| {
+            let (shape, mut next) = (Shape::new(64, false), Vec::new());
+            seen.choose(&shape, least, below, &mut next).unwrap();
+            next.into_iter().map(|next| next.place).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(NO_BAR, None), [0, 1, 2]);
+        assert_eq!(chosen(0.0, Some(UNKNOWN)), [0]);
+    }
+}
