@@ -18,7 +18,11 @@ use crate::pages::walk::{Chain, Walk};
 /// Takes every TID of an index.
 pub type Visit<'a> = &'a mut dyn FnMut(Tid) -> Result<(), OutOfMemory>;
 
-/// Everything that is wrong, as sentences; tells every TID to `visit`.
+/// Everything that is wrong, as sentences; tells every TID to `visit`. A page that is not what it should be, so that
+/// nobody can read on, is an error.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Error> {
     let directory = Directory::read(store)?;
     let mut check =

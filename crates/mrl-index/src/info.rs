@@ -13,33 +13,47 @@ use crate::pages::store::PageStore;
 /// What an index consists of.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Info {
+    /// Of the vectors.
     pub dimensions: usize,
+    /// How many leading dimensions lists are chosen by.
     pub coarse_dimensions: usize,
+    /// Whether the index keeps copies of the vectors.
     pub copies: bool,
+    /// Live lists, but for those of rows without distances.
     pub lists: usize,
+    /// Lists that others have replaced, and whose pages have not been taken back yet.
     pub retired_lists: usize,
     /// Lists that there are or have been, with those of rows without distances, of
     /// [`MOST_LIST_NUMBERS`](crate::pages::meta::MOST_LIST_NUMBERS).
     pub lists_made: usize,
+    /// Rows with a code of their own, of all live lists; until vacuum comes dead ones too, here and below.
     pub rows: u64,
+    /// More TIDs that have the code of one of these rows.
     pub references: u64,
+    /// Rows whose vector is NULL.
     pub nulls: u64,
+    /// Rows whose vector is zero, where the metric has no distance for it.
     pub zeros: u64,
     /// Slots of blocks, in use or not.
     pub slots: u64,
+    /// Rows with a code of their own of the live list that has the fewest.
     pub smallest_list: u64,
+    /// And of the one that has the most.
     pub largest_list: u64,
     /// Centres that the rows of each list are encoded against, of all lists together.
     pub frames: u64,
+    /// Pages of the storage, free ones too.
     pub pages: u32,
 }
 
 /// What a live list consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListInfo {
+    /// Its number.
     pub list: ListId,
-    /// Rows with a code of their own, and more TIDs that have the code of one of these.
+    /// Rows with a code of their own.
     pub rows: u64,
+    /// More TIDs that have the code of one of these.
     pub references: u64,
     /// Places for rows in its blocks.
     pub slots: u64,
@@ -48,6 +62,9 @@ pub struct ListInfo {
 }
 
 /// What an index consists of.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
     let directory = Directory::read(store)?;
     let is_retired = |entry: &&Entry| entry.state == State::Retired;
@@ -76,7 +93,10 @@ pub fn info<S: PageStore>(store: &S) -> Result<Info, S::Error> {
     Ok(info)
 }
 
-/// What each live list consists of.
+/// What each live list consists of, but for those of rows without distances; their numbers rise.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn lists<S: PageStore>(store: &S) -> Result<Vec<ListInfo>, S::Error> {
     let directory = Directory::read(store)?;
     let mut lists = Vec::new();

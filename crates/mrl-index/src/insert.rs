@@ -34,6 +34,7 @@ const OVERFULL_BY: usize = 4;
 /// What an insert found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Inserted {
+    /// The row is there, or one that was there has its TID as a reference.
     Done,
     /// Done, and the list should now be split.
     Full(ListId),
@@ -44,6 +45,9 @@ pub enum Inserted {
 }
 
 /// Adds a row without a vector, or with a vector of zeros that has no distances.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn insert_reference<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -66,6 +70,9 @@ pub fn list_without_distances(directory: &Directory, vector: Option<&[f16]>) -> 
 
 /// Adds a row with a vector. With `unchanged` (an update that is said to have left the vector as it
 /// was) a row with the same code takes the TID as a reference, where there is one.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be, or a list is full; out of memory.
 pub fn insert<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -151,6 +158,9 @@ fn lock_for_reference<'s, S: PageStore>(
 }
 
 /// Whether a list is still live; asked under its lock.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn is_live<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -298,6 +308,9 @@ fn grow<S: PageStore>(
 }
 
 /// Writes a row's copy, where it has one, taking the page that its slot is the first to need.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn put_copy<C: Change>(
     change: &mut C,
     place: usize,
@@ -387,6 +400,9 @@ fn is_summary_due(rows: usize) -> bool {
 
 /// Locks the row pages of a block of a locked group, taking those that it is the first to need. Returns their places
 /// among the change's pages.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn lock_block<C: Change>(
     change: &mut C,
     place: usize,
@@ -423,7 +439,10 @@ pub fn write_block<C: Change>(
     }
 }
 
-/// Locks a page that is one of a kind, of a list.
+/// Locks a page that is one of a kind, of a list; returns its place among the change's pages.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn lock_checked<C: Change>(
     change: &mut C,
     page: PageNumber,

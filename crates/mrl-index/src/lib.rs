@@ -20,6 +20,8 @@
 //!
 //! Depends on `mrl-kernels` and `mrl-memory`; knows nothing of PostgreSQL.
 
+#![warn(missing_docs)]
+
 pub mod build;
 pub mod check;
 mod clusters;

@@ -25,17 +25,22 @@ use crate::split::recycle::recycle;
 /// What was removed and what is left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deleted {
+    /// TIDs that were dead, those of rows and those of references.
     pub removed: u64,
+    /// TIDs that are left; one that a split has moved meanwhile may count twice.
     pub kept: u64,
 }
 
 /// What a clean-up found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
+    /// Pages that may be taken for anything, those that were free before among them.
     pub free: u32,
+    /// TIDs in live lists, those of rows without distances among them.
     pub rows: u64,
-    /// How many lists there are, and how many can still be made.
+    /// Live lists, but for those of rows without distances.
     pub lists: usize,
+    /// How many lists can still be made.
     pub lists_left: usize,
 }
 
@@ -45,6 +50,9 @@ const SPARSE: f64 = 0.25;
 const SLOTS_WORTH_REWRITING: u64 = 320;
 
 /// Asks of every TID whether it is dead, and takes out those that are.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn bulk_delete<S: PageStore>(
     store: &S,
     is_dead: &mut dyn FnMut(Tid) -> bool,
@@ -277,6 +285,9 @@ impl<S: PageStore> Pass<'_, S> {
 /// Takes back the pages of retired lists, and those that a crash left belonging to nothing; then writes
 /// sparse lists anew. That comes at last: it may need room, of which there is none where a disk is full, and the
 /// pages given back before are the first that it takes.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn clean_up<S: PageStore>(store: &S) -> Result<Swept, S::Error> {
     let _cleaning = store.lock_cleaning()?;
     let (swept, sparse) = sweep(store)?;

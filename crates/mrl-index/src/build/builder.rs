@@ -65,6 +65,9 @@ pub struct Builder<'a, S: PageStore> {
 impl<'a, S: PageStore> Builder<'a, S> {
     /// Begins an index with a list for each frame, in an empty storage. The rows kept take about `memory`
     /// bytes at most: the more of a list there are when its blocks are formed, the better these are. Workers form them.
+    ///
+    /// # Errors
+    /// What the storage answers; out of memory.
     pub fn new(
         store: &'a S,
         plan: &Plan,
@@ -100,11 +103,17 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// What finds lists and codes; for workers.
+    ///
+    /// # Errors
+    /// Out of memory.
     pub fn assigner(&self) -> Result<Assigner, OutOfMemory> {
         Assigner::new(&self.encoder, &self.frames)
     }
 
-    /// Takes rows in.
+    /// Takes rows in, of lists whose frames it was given.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a list is full; out of memory, also where the workers were told to stop.
     pub fn add(&mut self, rows: Encoded) -> Result<(), S::Error> {
         for (tid, list, row) in rows {
             let index = (list - FIRST_LIST) as usize;
@@ -121,6 +130,9 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// Takes in a row that has no vector, or one without distances.
+    ///
+    /// # Errors
+    /// What the storage answers; out of memory.
     pub fn add_reference(&mut self, list: ListId, tid: Tid) -> Result<(), S::Error> {
         let references = &mut self.references[list as usize];
         mrl_memory::push(&mut references.tids, tid)?;
@@ -259,6 +271,9 @@ impl<'a, S: PageStore> Builder<'a, S> {
     }
 
     /// Writes what is left, the directory, and at last the meta page.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a list is full; out of memory, also where the workers were told to stop.
     pub fn finish(mut self) -> Result<(), S::Error> {
         let mut body: Box<Body> = Box::new([0; BODY_BYTES]);
         for list in [NULLS, ZEROS] {

@@ -32,10 +32,15 @@ pub const MOST_LISTS: usize = 65_536;
 pub struct Plan {
     /// A random number that names the storage.
     pub build: u64,
+    /// What the rotations are drawn from, and the vectors with which the search for centres begins.
     pub seed: u64,
+    /// Of the vectors: 1 to [`MOST_DIMENSIONS`](crate::pages::shape::MOST_DIMENSIONS).
     pub dimensions: usize,
+    /// How many leading dimensions lists are chosen by: 1 to all.
     pub coarse_dimensions: usize,
+    /// By what rows are compared with a query.
     pub metric: Metric,
+    /// Whether it is to keep copies of the vectors, for exact distances.
     pub copies: bool,
 }
 
@@ -58,6 +63,9 @@ impl Plan {
 }
 
 /// Writes an index without rows: one list, whose frame is zero.
+///
+/// # Errors
+/// What the storage answers; out of memory.
 pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error> {
     let frames = vec![f16::ZERO; plan.dimensions];
     Builder::new(store, plan, frames, 0, Workers::single())?.finish()
@@ -142,7 +150,10 @@ impl Assigner {
         Ok(Self { encoder: encoder.clone(), frames, coarse, biases })
     }
 
-    /// The rows of some vectors, one after another.
+    /// The rows of some vectors, which lie one after another, one for each TID.
+    ///
+    /// # Errors
+    /// Out of memory.
     pub fn encode(&self, tids: &[Tid], vectors: &[f16]) -> Result<Encoded, OutOfMemory> {
         let dimensions = self.encoder.shape.dimensions;
         let centres = Rows::new(&self.coarse, self.encoder.coarse_dimensions);
@@ -161,6 +172,9 @@ impl Assigner {
 }
 
 /// Builds an index of vectors in memory, in this thread: for tests and benchmarks.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be, or a list is full; out of memory.
 pub fn build<S: PageStore>(
     store: &S,
     plan: &Plan,

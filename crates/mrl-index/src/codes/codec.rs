@@ -24,7 +24,7 @@ pub struct Code {
 /// One layer of a code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerCode {
-    /// The levels, in the form of [`codes`].
+    /// The levels, in the form of [`bits`].
     pub bytes: Vec<u8>,
     pub factors: Factors,
 }

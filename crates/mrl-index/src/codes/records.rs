@@ -31,7 +31,9 @@ pub const LANES: usize = 32;
 /// Where the codes of a layer begin, and where their scales do.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerPlaces {
+    /// Offset of the codes among the bytes of all lanes, heads included.
     pub codes: usize,
+    /// Offset of the scales there, two bytes a lane.
     pub scales: usize,
 }
 
@@ -63,10 +65,12 @@ impl Form {
         Self { head, head_bytes, codes, bytes: next }
     }
 
+    /// Bytes of a record: all of one but its head.
     pub fn record_bytes(&self) -> usize {
         self.bytes - self.head_bytes
     }
 
+    /// How many layers a record has codes of.
     pub fn layers(&self) -> usize {
         self.codes.len()
     }
@@ -180,6 +184,7 @@ impl Form {
 /// The records of [`LANES`] lanes.
 #[derive(Clone, Copy)]
 pub struct Records<'a> {
+    /// All lanes' bytes, heads included: [`LANES`] · [`Form::bytes`], or at least those up to [`Form::leading_end`].
     pub bytes: &'a [u8],
     form: &'a Form,
 }
@@ -243,13 +248,14 @@ impl<'a> Records<'a> {
     }
 }
 
-/// A number of the form of scales and terms.
+/// The number that two bytes in the form of scales and terms are: a bfloat16, little-endian.
 #[inline]
 pub fn wide(bytes: [u8; 2]) -> f32 {
     // A bfloat16 is the upper half of a single.
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
+/// The two bytes of a number in the form of scales and terms: the nearest bfloat16, little-endian.
 pub fn narrow(number: f32) -> [u8; 2] {
     bf16::from_f32(number).to_le_bytes()
 }

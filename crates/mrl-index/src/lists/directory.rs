@@ -21,8 +21,11 @@ use crate::scan::query::Query;
 /// A copy of the directory.
 #[derive(Debug, Clone)]
 pub struct Directory {
+    /// The meta page, of the same moment as the entries.
     pub meta: Meta,
+    /// What encodes vectors for this index.
     pub encoder: Encoder,
+    /// The entry of each list that was ever made, by its number.
     pub entries: Vec<Entry>,
     /// Of each live list, in the order of `live`: what it is chosen by, `width` halfs each.
     coarse: Vec<f16>,
@@ -56,6 +59,9 @@ impl Sums {
 
 impl Directory {
     /// Reads all of it.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be; out of memory.
     pub fn read<S: PageStore>(store: &S) -> Result<Self, S::Error> {
         let meta = Meta::read(&*store.read(META_PAGE)?)?;
         let directory = Self::of(store, meta)?;
@@ -63,7 +69,10 @@ impl Directory {
         Ok(directory.refreshed(store)?.unwrap_or(directory))
     }
 
-    /// The same, or a newer copy where the index has changed since.
+    /// A newer copy where the index has changed since; nothing where it has not.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be; out of memory.
     pub fn refreshed<S: PageStore>(&self, store: &S) -> Result<Option<Self>, S::Error> {
         let mut newest: Option<Self> = None;
         loop {
@@ -203,11 +212,17 @@ impl Directory {
     }
 
     /// A list's frame. Of a list that was ever there.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where there never was such a list, or a page is not what it should be.
     pub fn frame<S: PageStore>(&self, store: &S, list: ListId) -> Result<Frame, S::Error> {
         Ok(Frame::new(&self.encoder, self.centre(store, list)?))
     }
 
     /// Its centre alone: the mean of the members that it was made for, whole.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where there never was such a list, or a page is not what it should be.
     pub fn centre<S: PageStore>(&self, store: &S, list: ListId) -> Result<Vec<f16>, S::Error> {
         let entry = self.entries.get(list as usize).filter(|_| list >= FIRST_LIST);
         let entry = entry.ok_or(damaged(META_PAGE, "rows name a list that is not there"))?;
@@ -215,6 +230,9 @@ impl Directory {
     }
 
     /// A frame's share in the scores of its rows.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where there never was such a list, or a page is not what it should be.
     pub fn base<S: PageStore>(
         &self,
         store: &S,
@@ -254,6 +272,7 @@ impl Directory {
         }
     }
 
+    /// The lists that are in use, but for those of rows without distances; their numbers rise.
     pub fn live_lists(&self) -> &[ListId] {
         &self.live
     }

@@ -14,13 +14,18 @@ use crate::pages::shape::Shape;
 /// What encodes the vectors of one index.
 #[derive(Debug, Clone)]
 pub struct Encoder {
+    /// What makes codes of vectors that their frames were taken off.
     pub codec: Codec,
+    /// How rows lie on the pages of the index.
     pub shape: Shape,
+    /// By what rows are compared with a query.
     pub metric: Metric,
+    /// How many leading dimensions lists are chosen by.
     pub coarse_dimensions: usize,
 }
 
 impl Encoder {
+    /// That of the index with this meta page; its rotations are drawn from the seed there.
     pub fn new(meta: &Meta) -> Self {
         Self {
             codec: Codec::new(meta.dimensions, meta.seed),
@@ -126,6 +131,7 @@ pub fn coarse_of(prefix: &[f16], metric: Metric) -> Vec<f16> {
     narrowed(&scaled)
 }
 
+/// Halfs as singles, without rounding.
 pub fn widened(halfs: &[f16]) -> Vec<f32> {
     let mut wide = vec![0.0; halfs.len()];
     kernels::to_f32(halfs, &mut wide);

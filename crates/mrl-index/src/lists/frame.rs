@@ -11,12 +11,14 @@ use crate::pages::shape::Shape;
 /// The centre of a list, whole.
 #[derive(Debug, Clone)]
 pub struct Frame {
+    /// As many halfs as the index has dimensions.
     pub centre: Vec<f16>,
     /// All its layers, rotated, where terms depend on it: under L2.
     rotated: Option<Vec<f32>>,
 }
 
 impl Frame {
+    /// The frame that has this centre, of all dimensions.
     pub fn new(encoder: &Encoder, centre: Vec<f16>) -> Self {
         let rotated = match encoder.metric {
             Metric::Euclidean => Some(rotated(encoder, &widened(&centre))),

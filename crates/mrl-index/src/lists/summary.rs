@@ -31,6 +31,7 @@ pub struct Offset {
 }
 
 impl Offset {
+    /// From a list's frame to the one of some of its rows, both whole centres.
     pub fn new(encoder: &Encoder, list_frame: &[f16], rows_frame: &[f16]) -> Self {
         let (from, to) = (widened(list_frame), widened(rows_frame));
         let offset: Vec<f32> = to.iter().zip(&from).map(|(to, from)| to - from).collect();

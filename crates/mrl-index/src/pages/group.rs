@@ -34,11 +34,17 @@ pub type Tid = u64;
 /// A group's page, checked.
 #[derive(Clone, Copy)]
 pub struct Group<'a> {
+    /// How rows lie on the pages of its index.
     pub shape: &'a Shape,
+    /// The page itself.
     pub body: &'a Body,
 }
 
 impl<'a> Group<'a> {
+    /// The group of a list that is on a page.
+    ///
+    /// # Errors
+    /// Damage, where the page is no group of that list, or has more rows than fit.
     pub fn new(
         body: &'a Body,
         page: PageNumber,
@@ -53,6 +59,7 @@ impl<'a> Group<'a> {
         Ok(group)
     }
 
+    /// Its number in its list, from 0 in the order in which the groups were begun.
     pub fn ordinal(&self) -> usize {
         get_u16(self.body, 16).into()
     }
@@ -63,6 +70,7 @@ impl<'a> Group<'a> {
         get_u16(self.body, 18).into()
     }
 
+    /// The next group with a free slot, on the stack of them; [`NONE`] at its end.
     pub fn next_open(&self) -> PageNumber {
         get_u32(self.body, 20)
     }
@@ -171,6 +179,7 @@ impl<'a> Group<'a> {
         u16::try_from(self.ordinal() * self.shape.group_rows + slot).ok()
     }
 
+    /// How many of its rows are there, of all blocks.
     pub fn live_rows(&self) -> usize {
         (0..self.blocks()).map(|index| self.live(index).count_ones() as usize).sum()
     }
@@ -209,6 +218,9 @@ impl<'a> Summaries<'a> {
 
 /// The ordinal of a list's group that has so many before it: a list ends where they can't be told apart any more, with
 /// 65,536 groups.
+///
+/// # Errors
+/// [`Problem::Full`], where there is no such ordinal.
 pub fn ordinal(list: ListId, groups: usize) -> Result<u16, Damage> {
     u16::try_from(groups).map_err(|_| Damage { page: NONE, problem: Problem::Full(list) })
 }
@@ -223,23 +235,28 @@ pub fn format_group(body: &mut Body, list: ListId, ordinal: u16, shape: &Shape) 
     body[shape.pointers_at()..][..4 * (shape.row_pages + shape.copy_pages)].fill(0xff);
 }
 
+/// Writes which group comes next on the stack of those with a free slot; [`NONE`] at its end.
 pub fn set_next_open(body: &mut Body, page: PageNumber) {
     put(body, 20, &page.to_le_bytes());
 }
 
+/// Of the head: writes which group is the first with a free slot; [`NONE`] where none has.
 pub fn set_open(body: &mut Body, page: PageNumber) {
     put(body, 24, &page.to_le_bytes());
 }
 
+/// Of the head: writes which page of references is the newest, and which the first with room; [`NONE`] for none.
 pub fn set_references(body: &mut Body, newest: PageNumber, open: PageNumber) {
     put(body, 28, &newest.to_le_bytes());
     put(body, 32, &open.to_le_bytes());
 }
 
+/// Writes which page is one of the group's row pages, which are numbered from 0.
 pub fn set_row_page(body: &mut Body, index: usize, page: PageNumber, shape: &Shape) {
     put(body, shape.pointers_at() + 4 * index, &page.to_le_bytes());
 }
 
+/// Writes which page is one of the group's copy pages, which are numbered from 0.
 pub fn set_copy_page(body: &mut Body, index: usize, page: PageNumber, shape: &Shape) {
     put(body, shape.pointers_at() + 4 * (shape.row_pages + index), &page.to_le_bytes());
 }
@@ -262,6 +279,7 @@ pub fn set_mean(body: &mut Body, index: usize, mean: &Mean, shape: &Shape) {
     shape.summary.store(&mut body[start..], index % lanes, lanes, &mean.record);
 }
 
+/// Writes the list whose centre is a frame of the group's rows, at its place.
 pub fn set_frame(body: &mut Body, place: u8, frame: ListId) {
     put(body, GROUP_FRAMES + 4 * usize::from(place), &frame.to_le_bytes());
 }
@@ -310,6 +328,10 @@ pub const MOST_REFERENCES: usize = (BODY_BYTES - FIRST_REFERENCE) / REFERENCE_BY
 pub struct References<'a>(&'a Body);
 
 impl<'a> References<'a> {
+    /// The references of a list that are on a page.
+    ///
+    /// # Errors
+    /// Damage, where the page has no references of that list, or more than fit.
     pub fn new(body: &'a Body, page: PageNumber, list: ListId) -> Result<Self, Damage> {
         page::check(body, page, Kind::References, list)?;
         let references = Self(body);
@@ -319,10 +341,12 @@ impl<'a> References<'a> {
         Ok(references)
     }
 
+    /// The next page of references with room, on the stack of them; [`NONE`] at its end.
     pub fn next_open(&self) -> PageNumber {
         get_u32(self.0, 16)
     }
 
+    /// How many references are on the page: [`MOST_REFERENCES`] at most.
     pub fn count(&self) -> usize {
         get_u16(self.0, 20).into()
     }
@@ -334,11 +358,13 @@ impl<'a> References<'a> {
     }
 }
 
+/// Makes a page one of references that has none yet.
 pub fn format_references(body: &mut Body, list: ListId) {
     page::format(body, Kind::References, list);
     set_references_next_open(body, NONE);
 }
 
+/// Writes which page of references comes next on the stack of those with room; [`NONE`] at its end.
 pub fn set_references_next_open(body: &mut Body, page: PageNumber) {
     put(body, 16, &page.to_le_bytes());
 }

@@ -44,6 +44,7 @@ impl Drop for MemoryLock<'_> {
 }
 
 impl MemoryStore {
+    /// A storage without pages.
     pub fn new() -> Self {
         Self::default()
     }
@@ -212,6 +213,7 @@ impl PageStore for MemoryStore {
     }
 }
 
+/// A change in memory: of copies of the pages, which take their places when it is committed.
 pub struct MemoryChange<'a> {
     store: &'a MemoryStore,
     pages: Vec<(PageNumber, Box<Body>)>,

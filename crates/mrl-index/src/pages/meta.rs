@@ -35,6 +35,7 @@ pub const NULLS: ListId = 0;
 pub const ZEROS: ListId = 1;
 /// The first list of vectors.
 pub const FIRST_LIST: ListId = 2;
+/// The page that leads to all others.
 pub const META_PAGE: PageNumber = 0;
 
 const ENTRY_BYTES: usize = 24;
@@ -49,28 +50,46 @@ pub const MOST_LIST_NUMBERS: usize = MOST_DIRECTORY_PAGES * ENTRIES_ON_PAGE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Metric {
+    /// The negative inner product; with a query of fewer dimensions that with the row's prefix, scaled to length 1.
     InnerProduct = 0,
+    /// The cosine distance; a vector of zeros has none.
     Cosine = 1,
+    /// The Euclidean distance, L2; a query has all dimensions.
     Euclidean = 2,
 }
 
 /// The meta page's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
+    /// A random number that names this storage: an index that is built again has another.
     pub build: u64,
+    /// Goes up whenever entries change: a copy of the directory that has a lower one is out of date.
     pub epoch: u64,
+    /// What the rotations are drawn from.
     pub seed: u64,
+    /// The number of the next list that is made. Those below have an entry each.
     pub next_list: ListId,
+    /// Of the vectors: 1 to [`MOST_DIMENSIONS`].
     pub dimensions: usize,
+    /// How many leading dimensions lists are chosen by: 1 to all.
     pub coarse_dimensions: usize,
+    /// By what the rows are compared with a query.
     pub metric: Metric,
+    /// Whether the index keeps copies of the vectors.
     pub copies: bool,
+    /// The newest page of frames, which may have room; [`NONE`] where there is none.
     pub frames_page: PageNumber,
+    /// How many frames it has.
     pub frames_used: usize,
+    /// The directory pages: the first has the entries of the first [`ENTRIES_ON_PAGE`] lists, and so on.
     pub directory: Vec<PageNumber>,
 }
 
 impl Meta {
+    /// Reads the meta page, whose numbers are then in their ranges; where they lead is checked by who goes there.
+    ///
+    /// # Errors
+    /// Damage, where it is no meta page, or a number on it is out of its range.
     pub fn read(body: &Body) -> Result<Self, Damage> {
         page::check(body, META_PAGE, Kind::Meta, 0)?;
         let damage = |what| damaged(META_PAGE, what);
@@ -106,6 +125,7 @@ impl Meta {
         Ok(meta)
     }
 
+    /// Writes the meta page anew, with what every page begins with.
     pub fn write(&self, body: &mut Body) {
         page::format(body, Kind::Meta, 0);
         put(body, 16, &self.build.to_le_bytes());
@@ -124,6 +144,7 @@ impl Meta {
         }
     }
 
+    /// How rows lie on the pages of this index; worked out anew with each call.
     pub fn shape(&self) -> Shape {
         Shape::new(self.dimensions, self.copies)
     }
@@ -144,11 +165,13 @@ impl Meta {
     }
 }
 
+/// Whether a list is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
     /// Its pages are not in use, or it never was.
     Gone = 0,
+    /// It is: rows come into it, and scans read it.
     Live = 1,
     /// Others have its rows; scans that began before may still read it.
     Retired = 2,
@@ -157,16 +180,25 @@ pub enum State {
 /// A list's entry in the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
+    /// The page of its first group.
     pub head: PageNumber,
+    /// The page of frames that has its centre; [`NONE`] of a list of references only.
     pub frame_page: PageNumber,
+    /// The centre's place there, from 0.
     pub frame_place: u16,
+    /// Whether it is in use.
     pub state: State,
     /// How many times a split of the list was of no use: it waits for 2^patience times the rows.
     pub patience: u8,
+    /// The storage's stamp of when it was retired; 0 where it never was.
     pub retired: u64,
 }
 
 impl Entry {
+    /// Reads a list's entry from the directory page that has it ([`Meta::directory_page`]).
+    ///
+    /// # Errors
+    /// Damage, where it is no directory page, or the entry has a state that there is not.
     pub fn read(body: &Body, page: PageNumber, list: ListId) -> Result<Self, Damage> {
         page::check(body, page, Kind::Directory, 0)?;
         let offset = Self::offset(list);
@@ -182,6 +214,7 @@ impl Entry {
         })
     }
 
+    /// Writes it as a list's entry on the directory page that has it.
     pub fn write(&self, body: &mut Body, list: ListId) {
         let offset = Self::offset(list);
         put(body, offset, &self.head.to_le_bytes());
@@ -207,7 +240,10 @@ pub fn frame_offset(place: usize, dimensions: usize) -> usize {
     TAG_BYTES + place * 2 * dimensions
 }
 
-/// Reads a frame.
+/// Reads the frame at a place on a page of frames: so many halfs, those that are not finite as zeros.
+///
+/// # Errors
+/// Damage, where it is no page of frames, or the place lies beyond its end.
 pub fn read_frame(
     body: &Body,
     page: PageNumber,
@@ -222,6 +258,7 @@ pub fn read_frame(
     Ok(halfs(bytes))
 }
 
+/// Writes a frame to a place on a page of frames, where there is room for it.
 pub fn write_frame(body: &mut Body, place: usize, frame: &[f16]) {
     let offset = frame_offset(place, frame.len());
     for (bytes, half) in body[offset..].chunks_exact_mut(2).zip(frame) {

@@ -68,19 +68,22 @@ impl Kind {
 /// What is wrong with a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
+    /// The page's number; [`NONE`] where it is a list that is full.
     pub page: PageNumber,
+    /// What is wrong with it.
     pub problem: Problem,
 }
 
+/// In what a page is not what it should be; or that a list takes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Problem {
     /// Not a page of such an index at all.
     Foreign,
     /// It has another format.
     Version(u16),
-    /// A page of another kind was expected.
+    /// It is not of this kind, which was expected.
     Kind(Kind),
-    /// It belongs to another list.
+    /// It does not belong to this list, as was expected.
     List(ListId),
     /// No damage: the list has as many groups as can be told apart.
     Full(ListId),
@@ -113,20 +116,24 @@ pub fn damaged(page: PageNumber, what: &'static str) -> Damage {
     Damage { page, problem: Problem::Content(what) }
 }
 
+/// Two bytes from an offset on as a number. They must be there, here and below.
 #[inline]
 pub fn get_u16(body: &[u8], offset: usize) -> u16 {
     u16::from_le_bytes(array(body, offset))
 }
 
+/// Four bytes from an offset on as a number.
 #[inline]
 pub fn get_u32(body: &[u8], offset: usize) -> u32 {
     u32::from_le_bytes(array(body, offset))
 }
 
+/// Eight bytes from an offset on as a number.
 pub fn get_u64(body: &[u8], offset: usize) -> u64 {
     u64::from_le_bytes(array(body, offset))
 }
 
+/// Writes bytes from an offset on; there must be room for all of them.
 pub fn put(body: &mut [u8], offset: usize, bytes: &[u8]) {
     body[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
@@ -148,19 +155,25 @@ pub fn format(body: &mut Body, kind: Kind, list: ListId) {
     set_next(body, NONE);
 }
 
+/// The page that follows in a page's chain; [`NONE`] at the end.
 pub fn next(body: &Body) -> PageNumber {
     get_u32(body, 12)
 }
 
+/// Writes which page follows in a page's chain; [`NONE`] for the last.
 pub fn set_next(body: &mut Body, next: PageNumber) {
     put(body, 12, &next.to_le_bytes());
 }
 
+/// The list that a page belongs to; 0 too where it belongs to none.
 pub fn list(body: &Body) -> ListId {
     get_u32(body, 8)
 }
 
 /// What a page is; an error for one of another format.
+///
+/// # Errors
+/// Damage, where it is no page of such an index, has another format, or is of no kind that there is.
 pub fn kind(body: &Body, page: PageNumber) -> Result<Kind, Damage> {
     if get_u32(body, 0) != MAGIC {
         return Err(Damage { page, problem: Problem::Foreign });
@@ -172,6 +185,9 @@ pub fn kind(body: &Body, page: PageNumber) -> Result<Kind, Damage> {
 }
 
 /// That a page is one of a kind, of a list.
+///
+/// # Errors
+/// Damage, where it is not.
 #[inline]
 pub fn check(body: &Body, page: PageNumber, expected: Kind, of: ListId) -> Result<(), Damage> {
     let is_so = get_u32(body, 0) == MAGIC

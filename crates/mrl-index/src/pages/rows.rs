@@ -27,6 +27,7 @@ pub struct Segment {
     pub offset: usize,
     /// Where it begins in the block.
     pub at: usize,
+    /// How many of the block's bytes it has.
     pub bytes: usize,
 }
 
@@ -47,6 +48,7 @@ pub fn segments(shape: &Shape, block: usize) -> impl Iterator<Item = Segment> + 
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     bytes: &'a [u8],
+    /// The rows' records, side by side.
     pub records: Records<'a>,
 }
 
@@ -57,6 +59,7 @@ impl<'a> Rows<'a> {
         Self { bytes, records: Records::new(bytes, &shape.row) }
     }
 
+    /// The TID of a row of the block; of one that is gone the last that it had, 0 where there never was one.
     #[inline]
     pub fn tid(&self, row: usize) -> Tid {
         get_tid(&self.bytes[TID_BYTES * row..])
@@ -95,7 +98,10 @@ pub fn tid_place(slot: usize, shape: &Shape) -> (usize, usize) {
     (page, offset + TID_BYTES * (slot % ROWS))
 }
 
-/// Copies a block of a group out of its pages.
+/// Copies a block of a group out of its pages, in the place of what `bytes` had.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn read_block<S: PageStore>(
     store: &S,
     group: Group,
@@ -112,16 +118,19 @@ pub fn read_block<S: PageStore>(
     Ok(())
 }
 
+/// The TID that the first six of some bytes are.
 #[inline]
 pub fn get_tid(bytes: &[u8]) -> Tid {
     u64::from(get_u32(bytes, 0)) << 16 | u64::from(get_u16(bytes, 4))
 }
 
+/// Writes the six bytes of a TID from an offset on.
 pub fn put_tid(bytes: &mut [u8], offset: usize, tid: Tid) {
     put(bytes, offset, &((tid >> 16) as u32).to_le_bytes());
     put(bytes, offset + 4, &(tid as u16).to_le_bytes());
 }
 
+/// Writes a slot's copy, the halfs of its vector, to its place on its copy page.
 pub fn store_copy(body: &mut Body, slot: usize, copy: &[u8], shape: &Shape) {
     put(body, TAG_BYTES + slot % shape.copies_on_page * 2 * shape.dimensions, copy);
 }

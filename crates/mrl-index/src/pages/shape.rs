@@ -71,13 +71,16 @@ struct MeanCodes {
 /// The places of things on the pages of one index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
+    /// Of the vectors: 1 to [`MOST_DIMENSIONS`].
     pub dimensions: usize,
+    /// The layers that the vectors are cut into.
     pub layers: Layers,
     /// How rows lie in their block.
     pub row: Form,
     /// How summaries lie beside each other, and what their codes have.
     pub summary: Form,
     means: MeanCodes,
+    /// Bytes of a block, with its rows' heads.
     pub block_bytes: usize,
     /// The most frames of a group's rows.
     pub group_frames: usize,
@@ -85,12 +88,15 @@ pub struct Shape {
     pub first_summary: usize,
     /// How many lie side by side.
     pub summary_lanes: usize,
-    /// Blocks and rows of a full group.
+    /// Blocks of a full group: fewer than 32, or a multiple of that, 128 at most.
     pub group_blocks: usize,
+    /// Slots of a full group, 32 a block.
     pub group_rows: usize,
+    /// Row pages of a full group.
     pub row_pages: usize,
     /// Vectors on a copy page; 0 where the index keeps no copies.
     pub copies_on_page: usize,
+    /// Copy pages of a full group; 0 where the index keeps no copies.
     pub copy_pages: usize,
     /// The most row pages that a block lies on.
     pub block_pages: usize,
@@ -99,6 +105,8 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// That of an index of vectors of so many dimensions, which keeps copies of them or not.
+    ///
     /// # Panics
     /// For a dimension outside 1 … [`MOST_DIMENSIONS`].
     pub fn new(dimensions: usize, copies: bool) -> Self {
@@ -233,6 +241,7 @@ impl Shape {
         self.means.components(&self.layers, layer)
     }
 
+    /// Whether the index keeps the vectors' halfs beside their codes, for exact distances.
     pub fn keeps_copies(&self) -> bool {
         self.copies_on_page > 0
     }

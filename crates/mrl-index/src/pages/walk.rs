@@ -9,7 +9,9 @@ use crate::pages::store::PageStore;
 /// A list's chain of groups, by its first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
+    /// The list's number, which all pages of the chain have.
     pub list: ListId,
+    /// The page of its first group.
     pub head: PageNumber,
 }
 
@@ -19,7 +21,10 @@ impl Chain {
         Walk::starting_at(self.head)
     }
 
-    /// The newest page of the list's references, which leads to the others.
+    /// The newest page of the list's references, which leads to the others; [`NONE`] where it has none.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be.
     pub fn newest_references<S: PageStore>(
         self,
         store: &S,
@@ -38,12 +43,16 @@ pub struct Walk {
 }
 
 impl Walk {
+    /// A walk whose first page is this one; [`NONE`] for a chain without pages.
     pub fn starting_at(first: PageNumber) -> Self {
         Self { next: first, steps: Steps::default() }
     }
 
     /// Reads the page that comes next; nothing at the chain's end. The page before must not be held any more: it asks
-    /// for interrupts.
+    /// for interrupts. What the page is it does not check.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where the chain leads back to itself.
     pub fn next<'s, S: PageStore>(
         &mut self,
         store: &'s S,
@@ -78,6 +87,9 @@ impl Default for Steps {
 
 impl Steps {
     /// To be called before each page is read; asks for interrupts too.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where the chain leads back to itself.
     pub fn step<S: PageStore>(&mut self, store: &S, page: PageNumber) -> Result<(), S::Error> {
         store.check_interrupts()?;
         if page == self.remembered {

@@ -46,19 +46,24 @@ use round::Round;
 /// How many lists the first round probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Probes {
+    /// As many as have enough rows, by how many lists there are.
     #[default]
     Auto,
+    /// Every one.
     All,
+    /// So many; where they are more than by default, more blocks of each are looked into too.
     Lists(usize),
 }
 
 /// How many deviations of an estimate's error count, and so how near to what is found a block must come that is looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Epsilon {
+    /// As many as were measured to be enough: fewer in later rounds, unless these are strict.
     #[default]
     Auto,
     /// Every row is scored exactly.
     Exact,
+    /// So many, in every round.
     Deviations(f32),
 }
 
@@ -77,18 +82,25 @@ pub enum Rounds {
 /// Which rows are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wanted {
+    /// All, those without distances last.
     #[default]
     All,
+    /// Those that have a vector.
     NotNull,
+    /// Those whose vector is NULL.
     OnlyNull,
 }
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Steering {
+    /// Of the first round; each later one makes the lists probed two or four times as many.
     pub probes: Probes,
+    /// A row waits by its estimate plus so many deviations; the funnel's margin goes by them too.
     pub epsilon: Epsilon,
+    /// Whether there are later rounds, and what becomes of nearer rows found there.
     pub rounds: Rounds,
+    /// Rows with a vector, without one, or both.
     pub wanted: Wanted,
     /// Score the rows of every block (to measure what the funnel saves).
     pub no_funnel: bool,
@@ -99,30 +111,39 @@ pub struct Steering {
 /// What a scan has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Rounds begun.
     pub rounds: u64,
+    /// Lists looked into, each counted once.
     pub lists_probed: u64,
+    /// Rows whose codes were scored, those of later rounds again.
     pub codes_scored: u64,
+    /// TIDs, of rows and their references, that went on to wait for their exact distances.
     pub codes_finished: u64,
+    /// Those of them whose exact distances were asked for.
     pub rows_reranked: u64,
 }
 
 /// Who knows exact distances.
 pub trait Reranker {
+    /// What can go wrong on the way to a distance.
     type Error;
     /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any TID.
     fn prefetch_place(&mut self, _tid: Tid) {}
     /// Tells that a row whose place has been asked for is likely to be returned next. A hint, of any TID.
     fn prefetch_start(&mut self, _tid: Tid) {}
-    /// Of how many rows it is to be told at once. With more, the rows needed first wait behind others for the processor's
-    /// memory; storage takes more.
+    /// Of how many rows it is to be told at once: more keep the processor's memory from the first; storage takes more.
     fn rows_at_once(&self) -> usize {
         8
     }
     /// Tells that some rows will soon be asked for. A hint, of any TIDs.
     fn prefetch(&mut self, _tids: impl Iterator<Item = Tid>) {}
     /// The distance of the row that a TID leads to; nothing where it leads to no row that the query sees.
+    /// # Errors
+    /// What keeps it from the row, or from the distance.
     fn row(&mut self, tid: Tid) -> Result<Option<f64>, Self::Error>;
-    /// The distance of a vector.
+    /// The distance of a vector of the index's dimensions: a row's copy.
+    /// # Errors
+    /// What keeps it from the distance.
     fn vector(&mut self, vector: &[f16]) -> Result<f64, Self::Error>;
 }
 
@@ -176,6 +197,7 @@ pub struct Scan {
     phase: Phase,
     tail: Option<Tail>,
     workspace: Workspace,
+    /// What it has done so far.
     pub counters: Counters,
 }
 
@@ -230,7 +252,9 @@ impl Scan {
         if is_large || mrl_memory::is_short() { Workspace::default() } else { self.workspace }
     }
 
-    /// The next row.
+    /// The TID of the next row; nothing after the last.
+    /// # Errors
+    /// What the storage or the reranker answers; damage, where a page is not what it should be; out of memory.
     pub fn next<S: PageStore>(
         &mut self,
         store: &S,
@@ -434,6 +458,8 @@ impl Scan {
 }
 
 /// Every TID of the rows that are wanted, each once, in the table's order: for a query whose distances are all NULL.
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn every_tid<S: PageStore>(
     store: &S,
     directory: &Directory,

@@ -51,6 +51,7 @@ pub const UNKNOWN: f32 = f32::MAX;
 /// A query against one index.
 #[derive(Debug, Clone)]
 pub struct Query {
+    /// As it was asked for: of 1 to the index's dimensions.
     pub vector: Vec<f16>,
     metric: Metric,
     squared_length: f32,

@@ -20,13 +20,19 @@ use crate::pages::walk::{Chain, Walk};
 
 /// A row of a list, with those of its TIDs that were wanted.
 pub struct Member {
+    /// Its record, and its copy where the index keeps one.
     pub row: Row,
+    /// The list whose centre its code was made against.
     pub frame: ListId,
+    /// The first becomes the row's own where it is written, the others its references; one at least.
     pub tids: Vec<Tid>,
 }
 
 /// Reads the rows of a list that have TIDs which are wanted, with those, the newest groups first; no further group once
 /// there are as many as `most`. Of a list into which others insert meanwhile some that come are among them.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn read_members<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -106,6 +112,9 @@ pub struct ListWriter<'a, S: PageStore> {
 
 impl<'a, S: PageStore> ListWriter<'a, S> {
     /// Begins the chain of a list with this frame.
+    ///
+    /// # Errors
+    /// What the storage answers.
     pub fn new(
         store: &'a S,
         directory: &'a Directory,
@@ -129,6 +138,7 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         Ok(writer)
     }
 
+    /// The centre of the list, whole: what its rows are encoded anew against.
     pub fn centre(&self) -> &[f16] {
         &self.frame.centre
     }
@@ -139,7 +149,10 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
         member.frame = self.list;
     }
 
-    /// Takes a row in.
+    /// Takes a row in, which waits until blocks are formed.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be; out of memory.
     pub fn add(&mut self, member: Member) -> Result<(), S::Error> {
         if member.frame != self.list && !self.offsets.contains_key(&member.frame) {
             let of_row = self.directory.centre(self.store, member.frame)?;
@@ -150,6 +163,9 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
     }
 
     /// Forms blocks of the rows that wait, and writes them; but for the `last` time it keeps those that fill none.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be, or a list is full; out of memory.
     pub fn form_blocks(&mut self, last: bool) -> Result<(), S::Error> {
         self.store.check_interrupts()?;
         if self.waiting.len() < ROWS && !last {
@@ -179,6 +195,9 @@ impl<'a, S: PageStore> ListWriter<'a, S> {
     }
 
     /// Writes what is left; returns the chain's head.
+    ///
+    /// # Errors
+    /// What the storage answers; damage, where a page is not what it should be, or a list is full; out of memory.
     pub fn finish(mut self) -> Result<PageNumber, S::Error> {
         while !self.waiting.is_empty() {
             self.form_blocks(true)?;
@@ -295,6 +314,9 @@ fn link_references<S: PageStore>(
 }
 
 /// Makes pages of a list free. A page of another list, to which damage has led, is an error.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be.
 pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[PageNumber]) -> Result<(), S::Error> {
     for some in pages.chunks(MOST_PAGES) {
         store.check_interrupts()?;
@@ -314,7 +336,10 @@ pub fn free<S: PageStore>(store: &S, list: ListId, pages: &[PageNumber]) -> Resu
     store.publish_offers()
 }
 
-/// All pages of a list.
+/// All pages of a list: each group's own and then its others, and at last those of references.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn pages_of<S: PageStore>(
     store: &S,
     shape: &Shape,

@@ -44,6 +44,9 @@ const SAMPLE: usize = 4096;
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
 /// their new lists. False where there was nothing to do, or another one adds lists at this moment and is not to be waited
 /// for; who cleans up never is.
+///
+/// # Errors
+/// What the storage or `vectors` answer; damage, where a page is not what it should be; out of memory.
 pub fn split<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -54,7 +57,11 @@ pub fn split<S: PageStore>(
     replace(store, directory, list, 2, wait, vectors)
 }
 
-/// Writes a list that has lost most of its rows anew.
+/// Writes a list that has lost most of its rows anew. False where it stays as it is: another one adds lists at this
+/// moment, it is not live any more, or there can be no list more.
+///
+/// # Errors
+/// What the storage answers; damage, where a page is not what it should be; out of memory.
 pub fn rewrite<S: PageStore>(
     store: &S,
     directory: &Directory,

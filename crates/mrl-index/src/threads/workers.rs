@@ -14,9 +14,11 @@ const THREAD_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where and how work is done in parallel.
 pub struct Workers {
+    /// How many threads are wanted; of those of [`Workers::map`] the calling one is one.
     pub threads: usize,
-    /// Called in the calling thread before threads start, and after.
+    /// Called in the calling thread before threads start.
     pub before_start: fn(),
+    /// And after, before they begin to work.
     pub after_start: fn(),
     /// Whether the system would map so many bytes more. An allocation tells less: it may come out of what the process has
     /// been given before, which a thread's stack can't.
