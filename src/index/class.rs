@@ -60,13 +60,18 @@ pub unsafe fn class_of(index: pg_sys::Relation) -> Result<Class, SqlError> {
     Ok(Class { metric, equal_dimensions: number >= EQUAL_DIMENSIONS })
 }
 
-/// The indexed column's dimension.
+/// The indexed column's dimension; that of a domain is that of the type beneath.
 ///
 /// # Safety
 /// The relation is an open index.
 pub unsafe fn dimensions_of(index: pg_sys::Relation) -> Result<usize, SqlError> {
-    // SAFETY: by contract; it has one column.
-    let typmod = unsafe { catalog::column((*index).rd_att, 1) }.atttypmod;
+    // SAFETY: by contract; it has one column, of a type that there is.
+    let typmod = unsafe {
+        let column = catalog::column((*index).rd_att, 1);
+        let mut typmod = column.atttypmod;
+        pg_sys::getBaseTypeAndTypmod(column.atttypid, &raw mut typmod);
+        typmod
+    };
     let dimensions = usize::try_from(typmod).ok().filter(|dimensions| *dimensions > 0);
     let dimensions = dimensions.ok_or_else(|| {
         SqlError::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")

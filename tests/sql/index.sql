@@ -250,6 +250,25 @@ REINDEX INDEX altered_emb;
 SELECT dimensions, coarse_dims FROM mrl_index_info('altered_emb');
 DROP TABLE altered;
 
+-- A column of a domain has the dimension of the type beneath, and what casts to it too.
+CREATE DOMAIN plane AS mrlvec(2) CHECK (VALUE <> '[7,7]');
+CREATE DOMAIN half_plane AS plane;
+CREATE TABLE tiles (id int, emb half_plane NOT NULL);
+INSERT INTO tiles SELECT i, ARRAY[i, 10 - i]::mrlvec(2) FROM generate_series(1, 9) i;
+CREATE INDEX tiles_emb ON tiles USING mrl (emb);
+CREATE INDEX tiles_cast ON tiles USING mrl ((emb::plane) mrlvec_l2_ops);
+INSERT INTO tiles VALUES (10, '[10,0]');
+SELECT dimensions FROM unnest(ARRAY['tiles_emb', 'tiles_cast']::regclass[]) i, mrl_index_info(i);
+SET enable_seqscan = off;
+SET enable_sort = off;
+EXPLAIN (COSTS OFF) SELECT id FROM tiles ORDER BY emb <#> '[1,0]' LIMIT 3;
+SELECT id FROM tiles ORDER BY emb <#> '[1,0]' LIMIT 3;
+SELECT id FROM tiles ORDER BY emb::plane <-> '[1,0.5]' LIMIT 3;
+RESET enable_seqscan;
+RESET enable_sort;
+DROP TABLE tiles;
+DROP DOMAIN half_plane, plane;
+
 -- What is refused.
 CREATE TABLE odd (a mrlvec, b mrlvec(4001), c mrlvec(4), d int);
 SELECT statement, code, message FROM unnest(ARRAY[
