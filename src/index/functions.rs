@@ -10,6 +10,7 @@ use mrl_index::check;
 use mrl_index::info;
 use mrl_index::pages::group::Tid;
 use mrl_index::pages::page::VERSION;
+use mrl_index::pages::tids::Tids;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
@@ -175,12 +176,14 @@ sql_function! {
 
     fn mrl_index_check(call) -> () {
         let opened = index_argument(call, comparing())?;
-        let mut tids = Vec::new();
-        let found = check::check(&opened.store(), &mut |tid| mrl_memory::push(&mut tids, tid));
+        let mut tids = Tids::default();
+        let found = check::check(&opened.store(), &mut |tid| {
+            tids.insert(tid);
+            Ok(())
+        });
         let problems = opened.named(found)?;
         let mut missing = BTreeSet::new();
         if call.get::<bool>(1)? {
-            tids.sort_unstable();
             missing = missing_rows(&opened, &tids)?;
         }
         let name = |tid: Tid| format!("({},{})", tid >> 16, tid & 0xffff);
@@ -214,7 +217,7 @@ fn text(text: &str) -> Option<pg_sys::Datum> {
 
 /// What the callback of the table scan fills.
 struct Sought<'a> {
-    tids: &'a [Tid],
+    tids: &'a Tids,
     missing: BTreeSet<Tid>,
 }
 
@@ -246,7 +249,7 @@ fn check_snapshot(opened: &Opened) -> Result<(), SqlError> {
 }
 
 /// The rows that the session's snapshot sees of the table and that the index lacks.
-fn missing_rows(opened: &Opened, tids: &[Tid]) -> Result<BTreeSet<Tid>, SqlError> {
+fn missing_rows(opened: &Opened, tids: &Tids) -> Result<BTreeSet<Tid>, SqlError> {
     check_snapshot(opened)?;
     let mut sought = Sought { tids, missing: BTreeSet::new() };
     // SAFETY: a scan of the table as a build makes it, with the session's own snapshot, which is
@@ -297,7 +300,7 @@ unsafe extern "C-unwind" fn seek(
     unsafe {
         let sought = &mut *state.cast::<Sought>();
         let tid = tid_of(tid);
-        if sought.tids.binary_search(&tid).is_err() {
+        if !sought.tids.contains(tid) {
             sought.missing.insert(tid);
             or_raise(index, memory::check());
         }

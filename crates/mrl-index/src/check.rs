@@ -13,6 +13,7 @@ use crate::pages::page::{self, Kind, ListId, NONE, PageNumber};
 use crate::pages::rows::{self, Rows};
 use crate::pages::shape::Shape;
 use crate::pages::store::PageStore;
+use crate::pages::tids::Tids;
 use crate::pages::walk::{Chain, Walk};
 
 /// Takes every TID of an index.
@@ -26,7 +27,7 @@ pub type Visit<'a> = &'a mut dyn FnMut(Tid) -> Result<(), OutOfMemory>;
 pub fn check<S: PageStore>(store: &S, visit: Visit) -> Result<Vec<String>, S::Error> {
     let directory = Directory::read(store)?;
     let mut check =
-        Check { store, directory, seen: BTreeSet::new(), tids: BTreeSet::new(), problems: vec![] };
+        Check { store, directory, seen: BTreeSet::new(), tids: Tids::default(), problems: vec![] };
     check.page(META_PAGE)?;
     for page in check.directory.meta.directory.clone() {
         check.page(page)?;
@@ -43,7 +44,7 @@ struct Check<'a, S: PageStore> {
     store: &'a S,
     directory: Directory,
     seen: BTreeSet<PageNumber>,
-    tids: BTreeSet<Tid>,
+    tids: Tids,
     problems: Vec<String>,
 }
 

@@ -285,7 +285,7 @@ impl Scan {
                 }
                 return Ok(Some(best.tid()));
             }
-            match self.waiting.pop()? {
+            match self.waiting.pop(|| store.check_interrupts())? {
                 Some(waiting) => self.rerank(store, reranker, waiting)?,
                 None if self.steering.rounds == Rounds::One || self.is_limit_reached() => {
                     self.begin_tail(Phase::End);
@@ -388,12 +388,11 @@ impl Scan {
         let is_complete = plan.is_complete(probed, seen, scored);
         self.quota = self.returned + plan.returned(scored, is_complete);
         let most = plan.finished(scored, is_complete);
-        let (shape, epsilon) = (search.shape(), plan.epsilon());
-        let waiting = round.finish(shape, &self.known, &mut self.probed, most, epsilon)?;
+        let waiting = round.finish(&search, &self.known, &mut self.probed, most, plan.epsilon())?;
         self.counters.codes_finished += waiting.len() as u64;
         let has_more = self.probed.iter().any(Probed::has_more);
         self.more = probed < directory.live_lists().len() || has_more;
-        self.waiting.add(waiting)?;
+        self.waiting.add(waiting, || store.check_interrupts())?;
         self.prefetched = 0;
         Ok(())
     }

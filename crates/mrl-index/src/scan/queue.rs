@@ -70,16 +70,27 @@ impl Queue {
     /// And at most: meanwhile the server answers no interrupt.
     const MOST: usize = 1 << 20;
 
-    pub fn add(&mut self, waiting: Vec<Waiting>) -> Result<(), OutOfMemory> {
+    /// Rows that wait as well. Between steps that take long where there are millions `pause` is called, which may end
+    /// the work.
+    pub fn add<E: From<OutOfMemory>>(
+        &mut self,
+        waiting: Vec<Waiting>,
+        pause: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
         let former = std::mem::replace(&mut self.far, waiting);
         mrl_memory::reserve(&mut self.far, former.len() + self.near.len())?;
         self.far.extend(former);
         self.far.append(&mut self.near);
-        self.sort(Self::FIRST)
+        self.sort(Self::FIRST, pause)
     }
 
     /// Puts so many of the best in order, where none is; those that are equal by their TIDs, as they lie in the table.
-    fn sort(&mut self, count: usize) -> Result<(), OutOfMemory> {
+    fn sort<E: From<OutOfMemory>>(
+        &mut self,
+        count: usize,
+        pause: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        pause()?;
         let count = count.min(self.far.len());
         let from_below = self.far.len() - count;
         let mut places: Vec<u64> = Vec::new();
@@ -90,14 +101,17 @@ impl Queue {
             // The scores alone, which are a sixth of the rows' bytes, tell who is near, unless too many are equal.
             let uppers = self.far.iter().map(|waiting| order::key(waiting.upper));
             let mut uppers = mrl_memory::collect(uppers)?;
+            pause()?;
             let (_, bar, _) = uppers.select_nth_unstable(from_below);
             let bar = order::number(*bar);
+            pause()?;
             let is_near = |waiting: &Waiting| waiting.upper.total_cmp(&bar).is_ge();
             let near = self.far.iter().filter(|waiting| is_near(waiting)).count();
             let are_equal = near > 2 * count;
             let near = if are_equal { count } else { near };
             mrl_memory::reserve(&mut places, near)?;
             mrl_memory::reserve(&mut self.near, near)?;
+            pause()?;
             if are_equal {
                 self.far.select_nth_unstable_by(from_below, Waiting::by_turn);
                 self.near.extend(self.far.drain(from_below..));
@@ -110,7 +124,9 @@ impl Queue {
             let key = order::key(waiting.upper) as u32 ^ 1 << 31;
             u64::from(key) << 32 | place as u64
         }));
+        pause()?;
         places.sort_unstable();
+        pause()?;
         for start in 0..places.len() {
             let mut to = start;
             loop {
@@ -139,11 +155,15 @@ impl Queue {
         self.near.last().map(|waiting| waiting.upper)
     }
 
-    pub fn pop(&mut self) -> Result<Option<Waiting>, OutOfMemory> {
+    /// The row whose turn it is. `pause` as in [`Queue::add`].
+    pub fn pop<E: From<OutOfMemory>>(
+        &mut self,
+        pause: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Waiting>, E> {
         let best = self.near.pop();
         if self.near.is_empty() {
             // Who has asked for so many asks for many more.
-            self.sort(Self::MOST)?;
+            self.sort(Self::MOST, pause)?;
         }
         Ok(best)
     }
@@ -163,6 +183,10 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
+    fn never() -> Result<(), OutOfMemory> {
+        Ok(())
+    }
+
     /// Rows come in turn, however many wait, and are asked for, and how often others join them.
     #[test]
     fn the_best_come_first_and_equal_ones_by_their_tids() {
@@ -181,18 +205,18 @@ mod tests {
                 (0..count).map(row).collect()
             };
             let mut all = drawn(count);
-            queue.add(all.clone()).unwrap();
+            queue.add(all.clone(), never).unwrap();
             for _ in 0..100.min(count) {
-                let best = queue.pop().unwrap().unwrap();
+                let best = queue.pop(never).unwrap().unwrap();
                 let place = all.iter().position(|row| row.tid == best.tid).unwrap();
                 let best = all.swap_remove(place);
                 assert!(count > 1000 || all.iter().all(|row| row.by_turn(&best).is_lt()));
             }
             let more = drawn(count.min(500));
             all.extend(&more);
-            queue.add(more).unwrap();
+            queue.add(more, never).unwrap();
             all.sort_by(Waiting::by_turn);
-            while let Some(row) = queue.pop().unwrap() {
+            while let Some(row) = queue.pop(never).unwrap() {
                 assert!(all.pop().unwrap().by_turn(&row).is_eq(), "{count}");
             }
             assert!(all.is_empty() && queue.is_empty());

@@ -178,25 +178,25 @@ impl Round {
 
     /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
     /// estimate plus `epsilon` deviations of its error.
-    pub fn finish(
+    pub fn finish<S: PageStore>(
         &mut self,
-        shape: &Shape,
+        search: &Search<S>,
         known: &Known,
         probed: &mut [Probed],
         most: usize,
         epsilon: f32,
-    ) -> Result<Vec<Waiting>, OutOfMemory> {
+    ) -> Result<Vec<Waiting>, S::Error> {
+        /// Blocks, and rows, after which it is asked whether the work is to end: there may be millions.
+        const BLOCKS_A_PAUSE: usize = 64;
+        const ROWS_A_PAUSE: usize = 1 << 16;
         let bar = bar(self.scores.as_flattened(), most);
-        // Of rows that are equal, as those of equal vectors are, no more than the others leave room for: the rest is found by
-        // later rounds.
-        let passing = |bar| mrl_kernels::count_at_least(self.scores.as_flattened(), bar) as usize;
-        let mut equal = match bar == NO_BAR || passing(bar) <= most.saturating_mul(2) {
-            true => usize::MAX,
-            false => most.saturating_sub(passing(bar.next_up())).max(1),
-        };
-        let (mut waiting, mut squares) = (Vec::new(), Vec::new());
-        let blocks = self.scored.iter().zip(&self.scores).zip(&self.squared_errors);
-        for ((scored, scores), squared_errors) in blocks {
+        let mut equal = self.room_for_equal(bar, most);
+        let mut going_on = GoingOn::default();
+        for place in 0..self.scored.len() {
+            if place.is_multiple_of(BLOCKS_A_PAUSE) {
+                search.store.check_interrupts()?;
+            }
+            let scores = &self.scores[place];
             let mut chosen = mrl_kernels::at_least(scores, bar);
             if equal < usize::MAX {
                 for row in bits(chosen & !mrl_kernels::at_least(scores, bar.next_up())) {
@@ -206,49 +206,84 @@ impl Round {
                     equal = equal.saturating_sub(1);
                 }
             }
-            if chosen == 0 {
-                continue;
+            if chosen != 0 {
+                self.go_on(place, chosen, search.shape(), known, probed, &mut going_on)?;
             }
-            let block = self.seen.block(scored.place);
-            let group = self.seen.group(block);
-            let count = chosen.count_ones() as usize;
-            mrl_memory::reserve(&mut waiting, count)?;
-            mrl_memory::reserve(&mut squares, count)?;
-            let first = waiting.len();
-            for row in bits(chosen) {
-                let slot = block.index as usize * ROWS + row;
-                let copy = self.seen.copy_page_of(group, slot, shape);
-                let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
-                let (upper, list) = (scores[row], group.list);
-                waiting.push(Waiting { upper, tid, copy, slot: slot as u16, list });
-                squares.push(squared_errors[row]);
-            }
-            let number = block_number(group.ordinal, block.index as usize, shape);
-            // A list without references has none of its rows' either.
-            if let Some(references) = known.references.get(&group.list) {
-                for (place, row) in bits(chosen).enumerate() {
-                    let own = waiting[first + place];
-                    let squared = squares[first + place];
-                    for tid in references.of(number * ROWS + row).filter(|tid| *tid != own.tid) {
-                        mrl_memory::push(&mut waiting, Waiting { tid, ..own })?;
-                        mrl_memory::push(&mut squares, squared)?;
-                    }
-                }
-            }
-            let probed = &mut probed[group.probed];
-            probed.add_gone(number, chosen & block.rows)?;
-            probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
         }
-        // Roots take long, one after another; of all rows at once they overlap.
-        for (row, squared) in waiting.iter_mut().zip(&squares) {
-            row.upper += epsilon.min(f32::MAX) * squared.sqrt();
-            // What is damaged or unknown is looked at; without a bound on the error everything is.
-            if row.upper.is_nan() || epsilon == f32::INFINITY {
-                row.upper = f32::INFINITY;
+        let GoingOn { mut waiting, squared_errors } = going_on;
+        let both = waiting.chunks_mut(ROWS_A_PAUSE).zip(squared_errors.chunks(ROWS_A_PAUSE));
+        for (rows, squared_errors) in both {
+            search.store.check_interrupts()?;
+            // Roots take long, one after another; of many rows at once they overlap.
+            for (row, squared) in rows.iter_mut().zip(squared_errors) {
+                row.upper += epsilon.min(f32::MAX) * squared.sqrt();
+                // What is damaged or unknown is looked at; without a bound on the error everything is.
+                if row.upper.is_nan() || epsilon == f32::INFINITY {
+                    row.upper = f32::INFINITY;
+                }
             }
         }
         Ok(waiting)
     }
+
+    /// How many of the rows whose score is the bar itself go on: where they are many, as those of equal vectors are, no more
+    /// than the others leave room for. The rest is found by later rounds.
+    fn room_for_equal(&self, bar: f32, most: usize) -> usize {
+        let passing = |bar| mrl_kernels::count_at_least(self.scores.as_flattened(), bar) as usize;
+        match bar == NO_BAR || passing(bar) <= most.saturating_mul(2) {
+            true => usize::MAX,
+            false => most.saturating_sub(passing(bar.next_up())).max(1),
+        }
+    }
+
+    /// Lets the chosen rows of a scored block go on, with their references.
+    fn go_on(
+        &self,
+        place: usize,
+        chosen: u32,
+        shape: &Shape,
+        known: &Known,
+        probed: &mut [Probed],
+        to: &mut GoingOn,
+    ) -> Result<(), OutOfMemory> {
+        let scored = &self.scored[place];
+        let block = self.seen.block(scored.place);
+        let group = self.seen.group(block);
+        let count = chosen.count_ones() as usize;
+        mrl_memory::reserve(&mut to.waiting, count)?;
+        mrl_memory::reserve(&mut to.squared_errors, count)?;
+        let first = to.waiting.len();
+        for row in bits(chosen) {
+            let slot = block.index as usize * ROWS + row;
+            let copy = self.seen.copy_page_of(group, slot, shape);
+            let tid = rows::get_tid(&scored.tids[TID_BYTES * row..]);
+            let (upper, list) = (self.scores[place][row], group.list);
+            to.waiting.push(Waiting { upper, tid, copy, slot: slot as u16, list });
+            to.squared_errors.push(self.squared_errors[place][row]);
+        }
+        let number = block_number(group.ordinal, block.index as usize, shape);
+        // A list without references has none of its rows' either.
+        if let Some(references) = known.references.get(&group.list) {
+            for (nth, row) in bits(chosen).enumerate() {
+                let (own, squared) = (to.waiting[first + nth], to.squared_errors[first + nth]);
+                for tid in references.of(number * ROWS + row).filter(|tid| *tid != own.tid) {
+                    mrl_memory::push(&mut to.waiting, Waiting { tid, ..own })?;
+                    mrl_memory::push(&mut to.squared_errors, squared)?;
+                }
+            }
+        }
+        let probed = &mut probed[group.probed];
+        probed.add_gone(number, chosen & block.rows)?;
+        probed.left = probed.left.saturating_sub((chosen & block.rows).count_ones() as usize);
+        Ok(())
+    }
+}
+
+/// Rows that go on, with their estimates, and the squared deviations of these.
+#[derive(Default)]
+struct GoingOn {
+    waiting: Vec<Waiting>,
+    squared_errors: Vec<f32>,
 }
 
 #[cfg(test)]
