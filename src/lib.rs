@@ -1,10 +1,9 @@
 //! pg_mrl: Matryoshka text embeddings inside PostgreSQL.
 //!
-//! This crate is the thin side that the server sees. It holds no algorithm: what a vector is lies
-//! in `mrl-vector`, what turns text into one in `mrl-encoder`, the index in `mrl-index`; their arithmetic in `mrl-kernels`, memory that can be
-//! refused in `mrl-memory`. Every SQL object is declared by
-//! hand in `sql/`; the functions there are C-language functions, defined here under the same name
-//! by [`sql_function!`](server::call).
+//! This crate is the thin side that the server sees. It holds no algorithm: what a vector is lies in `mrl-vector`, what
+//! turns text into one in `mrl-encoder`, the index in `mrl-index`; their arithmetic in `mrl-kernels`, memory that can
+//! be refused in `mrl-memory`. Every SQL object is declared by hand in `sql/`; the functions there are C-language
+//! functions, defined here under the same name by [`sql_function!`](server::call).
 //!
 //! - [`server`]: the server's calling conventions: arguments, results, rows, errors
 //! - [`settings`]: every `mrl.*` setting

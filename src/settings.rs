@@ -1,7 +1,8 @@
 //! Every `mrl.*` setting: its unit, range and who may change it.
 //!
-//! What chooses the files behind a model's name is read from the configuration file (`SIGHUP` level): a function declared
-//! IMMUTABLE must not depend on a session's setting. What chooses the default model is the session's, as the functions that use it are STABLE.
+//! What chooses the files behind a model's name is read from the configuration file (`SIGHUP` level): a function
+//! declared IMMUTABLE must not depend on a session's setting. What chooses the default model is the session's, as the
+//! functions that use it are STABLE.
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;

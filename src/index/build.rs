@@ -173,7 +173,8 @@ impl Sample {
     ) -> Result<Self, SqlError> {
         /// Blocks after which the number of rows a block is known well enough.
         const BLOCKS_TO_COUNT: u64 = 200;
-        /// Blocks that are read at most, or, where that is more, a tenth of the table's: where most rows wait for their vectors these are few.
+        /// Blocks that are read at most, or, where that is more, a tenth of the table's: where most rows wait for their
+        /// vectors these are few.
         const BLOCKS_AT_MOST: u64 = 16_384;
         // SAFETY: by contract, here and below.
         let blocks = unsafe {

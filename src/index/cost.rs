@@ -74,8 +74,8 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 }
 
 /// What all rows that a query wants of a table cost by a scan and a sort, as the server reckons (`cost_seqscan`,
-/// `cost_tuplesort`), but for the conditions and how rows are taken apart, which the scan of an index has to pay too. The rows
-/// of a `partial` index another index may find one by one.
+/// `cost_tuplesort`), but for the conditions and how rows are taken apart, which the scan of an index has to pay too.
+/// The rows of a `partial` index another index may find one by one.
 fn sorted(table: &pg_sys::RelOptInfo, partial: bool) -> f64 {
     const PAGE_BYTES: f64 = pg_sys::BLCKSZ as f64;
     // What a row has in the sort's memory beside its columns, and how many runs are merged at once at least.

@@ -221,8 +221,9 @@ struct Sought<'a> {
     missing: BTreeSet<Tid>,
 }
 
-/// That the session's snapshot may be compared with an index. One that was built while there were chains of updates whose
-/// values differ lacks the older ones, which a snapshot from before may still see; the server doesn't use it there either.
+/// That the session's snapshot may be compared with an index. One that was built while there were chains of updates
+/// whose values differ lacks the older ones, which a snapshot from before may still see; the server doesn't use it
+/// there either.
 fn check_snapshot(opened: &Opened) -> Result<(), SqlError> {
     // SAFETY: the relation is open; its row of the catalog and the session's snapshot are looked at.
     unsafe {

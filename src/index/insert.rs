@@ -116,8 +116,8 @@ unsafe fn add(
     }
 }
 
-/// Whether the statement may not last so many milliseconds. A split takes 100 or more: another statement, with more time, is
-/// to do it, unless the list has become far too long meanwhile.
+/// Whether the statement may not last so many milliseconds. A split takes 100 or more: another statement, with more
+/// time, is to do it, unless the list has become far too long meanwhile.
 fn has_less_than(milliseconds: i32) -> bool {
     // SAFETY: reads a setting.
     (1..milliseconds).contains(&unsafe { pg_sys::StatementTimeout })

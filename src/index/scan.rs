@@ -40,8 +40,8 @@ thread_local! {
     static WORKSPACE: Cell<Option<Workspace>> = const { Cell::new(None) };
 }
 
-/// What the session's latest scan has done, where it was the current user's, and row-level security hides nothing of the
-/// table from them: how many rows were looked at says something about those that a policy takes out afterwards.
+/// What the session's latest scan has done, where it was the current user's, and row-level security hides nothing of
+/// the table from them: how many rows were looked at says something about those that a policy takes out afterwards.
 pub fn latest() -> Option<Latest> {
     LATEST.get().filter(|latest| {
         // SAFETY: catalog lookups; of an index that is gone nothing is said.

@@ -1,8 +1,8 @@
 //! The vectors of a table's rows for a split that encodes them anew, as far as they lie in memory: an insert must not
 //! wait for storage on behalf of rows that have nothing to do with it.
 //!
-//! Rows are read whether anybody sees them or not, and not believed: `mrl_index::split::vectors` compares each with what the index
-//! has of it. Of a value outside the row (TOAST) a dead row's may be gone, so those are passed over.
+//! Rows are read whether anybody sees them or not, and not believed: `mrl_index::split::vectors` compares each with
+//! what the index has of it. Of a value outside the row (TOAST) a dead row's may be gone, so those are passed over.
 
 use half::f16;
 use mrl_index::pages::group::Tid;
@@ -35,8 +35,8 @@ struct Rows {
 }
 
 impl HeapVectors {
-    /// With more than this many rows, and more than one in eight, not in memory no more are asked for: that they are not
-    /// there has made the server tell the storage to read ahead.
+    /// With more than this many rows, and more than one in eight, not in memory no more are asked for: that they are
+    /// not there has made the server tell the storage to read ahead.
     const MOST_MISSING: usize = 16;
 
     /// # Safety

@@ -111,8 +111,8 @@ impl Recent {
     pub fn in_turn(&self, block: u32) -> Option<pg_sys::Buffer> {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        // Of a buffer of the session's own, whose number is negative, releases before 14.5 look at another's; release 13
-        // knows no other way at all.
+        // Of a buffer of the session's own, whose number is negative, releases before 14.5 look at another's; release
+        // 13 knows no other way at all.
         let buffer = if cfg!(feature = "pg13") { 0 } else { self.buffer(block) };
         (buffer > 0 && !turn.is_multiple_of(LONG_WAY)).then_some(buffer)
     }

@@ -1,10 +1,9 @@
 //! How SQL calls a C-language function and what it gets back (PostgreSQL's "Version 1" calling
 //! convention, manual section "C-Language Functions").
 //!
-//! [`sql_function!`] defines the two symbols that the server looks for, `NAME` and
-//! `pg_finfo_NAME`. The body sees a [`Call`], takes typed arguments from it and returns a
-//! `Result`: an error is raised only here, after every Rust value of the body has been dropped, or left with a caller who
-//! asked for that.
+//! [`sql_function!`] defines the two symbols that the server looks for, `NAME` and `pg_finfo_NAME`. The body sees a
+//! [`Call`], takes typed arguments from it and returns a `Result`: an error is raised only here, after every Rust value
+//! of the body has been dropped, or left with a caller who asked for that.
 
 use std::ffi::CStr;
 
@@ -75,8 +74,8 @@ impl Call {
         unsafe { pg_sys::AggCheckCallContext(self.0, std::ptr::null_mut()) != 0 }
     }
 
-    /// Ends the call: stores whether the result is NULL and hands it over, or raises the error, or leaves it with a caller
-    /// who wants to be told of it: then the result is NULL.
+    /// Ends the call: stores whether the result is NULL and hands it over, or raises the error, or leaves it with a
+    /// caller who wants to be told of it: then the result is NULL.
     #[inline]
     pub fn finish<T: IntoSql>(self, result: Result<T, SqlError>) -> pg_sys::Datum {
         let datum = match result {

@@ -69,8 +69,8 @@ mod since {
         }
         let (code, texts) = error.into_server_encoding();
         let [message, detail, hint] = &texts;
-        // SAFETY: the context is one for errors, so the server raises none but for want of memory, which unwinds from the
-        // guard; it copies the texts.
+        // SAFETY: the context is one for errors, so the server raises none but for want of memory, which unwinds from
+        // the guard; it copies the texts.
         unsafe {
             pg_guard_ffi_boundary(|| {
                 if !unguarded::errsave_start(context, std::ptr::null()) {

@@ -58,8 +58,8 @@ def test_a_session_that_gets_no_memory(cluster, name):
             assert connection.execute("SELECT 1").fetchone() == (1,), outcomes
             connection.execute("DROP INDEX IF EXISTS t_other; DELETE FROM t WHERE id >= 1000000")
             connection.execute("CHECKPOINT")
-        # From release 17 on vacuum's own list of dead rows finds room in what a session has.
-        needs_little = name == "vacuum" and connection.info.server_version >= 170000
+        # A check keeps a bit a row; from release 17 on vacuum's own list of dead rows finds room in what a session has.
+        needs_little = name == "check" or name == "vacuum" and connection.info.server_version >= 170000
         assert (needs_little or outcomes[0.5] == "out of memory") and outcomes[1000] == "done", outcomes
         assert problems(connection, "t_emb") == []
         # Nothing of the builds that failed.

@@ -1,9 +1,8 @@
 //! One row more.
 //!
-//! Whoever inserts holds the list's lock in common with others that insert, and with a split that works on it: that can't
-//! retire the list meanwhile, and vacuum can't work on it. Where one of them keeps others from a list the next nearest
-//! takes the row.
-//! Within a list pages are locked head first, then group, then the group's other pages.
+//! Whoever inserts holds the list's lock in common with others that insert, and with a split that works on it: that
+//! can't retire the list meanwhile, and vacuum can't work on it. Where one of them keeps others from a list the next
+//! nearest takes the row. Within a list pages are locked head first, then group, then the group's other pages.
 
 use std::borrow::Cow;
 
@@ -27,8 +26,9 @@ use crate::split::patience::{slots_before_split, slots_of};
 /// Blocks of a group that are filled side by side, so that a row finds one that it belongs to.
 const OPEN_BLOCKS: usize = 7;
 
-/// By what part of itself a list may be longer than when it was due to be split, before who makes it longer has to wait: where
-/// eight sessions insert as fast as they can and splits are left to who gets to them, lists of 16,000 rows come about.
+/// By what part of itself a list may be longer than when it was due to be split, before who makes it longer has to
+/// wait: where eight sessions insert as fast as they can and splits are left to who gets to them, lists of 16,000 rows
+/// come about.
 const OVERFULL_BY: usize = 4;
 
 /// What an insert found.
@@ -123,8 +123,8 @@ pub fn insert<S: PageStore>(
     })
 }
 
-/// Locks a list for one row more: the nearest of some, or, while vacuum or the end of a split keeps others from that, the
-/// next. An update that leaves the vector as it was looks for the row in all of them that are not kept from others.
+/// Locks a list for one row more: the nearest of some, or, while vacuum or the end of a split keeps others from that,
+/// the next. An update that leaves the vector as it was looks for the row in all of them that are not kept from others.
 fn lock_for_row<'s, S: PageStore>(
     store: &'s S,
     directory: &Directory,
@@ -144,7 +144,8 @@ fn lock_for_row<'s, S: PageStore>(
     Ok((nearest, store.lock_list(nearest, ListLock::Shared)?))
 }
 
-/// Locks a list for one TID more of a row that it may have; nothing while vacuum or the end of a split keeps others from it.
+/// Locks a list for one TID more of a row that it may have; nothing while vacuum or the end of a split keeps others
+/// from it.
 fn lock_for_reference<'s, S: PageStore>(
     store: &'s S,
     directory: &Directory,
@@ -170,8 +171,8 @@ pub fn is_live<S: PageStore>(
     Ok(Entry::read(&*store.read(page)?, page, list)?.state == State::Live)
 }
 
-/// Puts a row into a free slot; returns, where a block was begun for it, how many slots the list has used, if all of its
-/// groups but the newest are used up.
+/// Puts a row into a free slot; returns, where a block was begun for it, how many slots the list has used, if all of
+/// its groups but the newest are used up.
 fn add_row<S: PageStore>(
     store: &S,
     directory: &Directory,
@@ -391,9 +392,9 @@ fn put_row<S: PageStore>(
     Ok(())
 }
 
-/// Whether the summary of a block that fills for the first time is made anew, by how many rows are there now: with about
-/// every fourth part that is added, so that three quarters of its rows count. Of one in which rows take the place of others it
-/// is with each of them, as those count until then.
+/// Whether the summary of a block that fills for the first time is made anew, by how many rows are there now: with
+/// about every fourth part that is added, so that three quarters of its rows count. Of one in which rows take the place
+/// of others it is with each of them, as those count until then.
 fn is_summary_due(rows: usize) -> bool {
     rows.is_multiple_of((rows / 4).max(1))
 }

@@ -1,8 +1,9 @@
 //! Vacuum: dead TIDs are taken out, pages that belong to nothing are taken back.
 //!
-//! A list is worked on under its lock, so that nobody inserts; scans go on. (Lists without distances: module `tail`.) A row whose TID is dead takes
-//! the place of its TID from one of its references, where it has one: the row first, then the reference, in
-//! this order, so that a scan, which reads references before rows, sees the TID at least once. Rows never move.
+//! A list is worked on under its lock, so that nobody inserts; scans go on. (Lists without distances: module `tail`.) A
+//! row whose TID is dead takes the place of its TID from one of its references, where it has one: the row first, then
+//! the reference, in this order, so that a scan, which reads references before rows, sees the TID at least once. Rows
+//! never move.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Rows far from the origin under L2: what codes tell of them errs by as much as of rows near to it, and as much as is said.
+//! Rows far from the origin under L2: what codes tell of them errs by as much as of rows near to it, and as much as is
+//! said.
 
 mod common;
 

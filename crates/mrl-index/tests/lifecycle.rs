@@ -324,8 +324,8 @@ fn a_long_list_is_cut_by_its_codes() {
     }
 }
 
-/// Where rows' vectors are not in memory they keep their codes, and lists their rows' many frames: the lists are as long
-/// as others, and no attempt is made to split one that is not due.
+/// Where rows' vectors are not in memory they keep their codes, and lists their rows' many frames: the lists are as
+/// long as others, and no attempt is made to split one that is not due.
 #[test]
 fn lists_grow_as_long_without_vectors() {
     const ROWS: usize = 60_000;
@@ -356,7 +356,8 @@ fn lists_grow_as_long_without_vectors() {
     }
 }
 
-/// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new ones.
+/// While a split works rows go on coming into its lists, and new TIDs of rows that it has read: all are in the new
+/// ones.
 #[test]
 fn rows_come_while_a_split_works() {
     let mut pair = Pair::new(&plan(64, Metric::InnerProduct, false));

@@ -137,8 +137,8 @@ fn rows_of_very_different_lengths_come_in_order() {
     }
 }
 
-/// Rows whose leading dimensions are all zero, or all dimensions, are as many as go on from a round, and no reason to lose
-/// the nearest.
+/// Rows whose leading dimensions are all zero, or all dimensions, are as many as go on from a round, and no reason to
+/// lose the nearest.
 #[test]
 fn rows_of_zeros_do_not_crowd_out_the_nearest() {
     let (count, dimensions, asked) = (20_000, 100, 64);

@@ -23,8 +23,8 @@ fn tid(number: u64) -> Tid {
 /// Four pages of them, and a bit.
 const NULL_ROWS: u64 = 4 * MOST_REFERENCES as u64 + 10;
 
-/// Who inserts is let in while vacuum asks which rows are dead: of a table most of which waits for its vectors that takes
-/// long.
+/// Who inserts is let in while vacuum asks which rows are dead: of a table most of which waits for its vectors that
+/// takes long.
 #[test]
 fn rows_come_while_dead_ones_are_taken_out() {
     let rows = numbered(clustered(50, 8, true, 1));

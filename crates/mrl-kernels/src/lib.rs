@@ -15,12 +15,12 @@
 //!
 //! # Precision
 //!
-//! The vector sets accumulate in f32, in at least 32 separate sums that are added at the end ([`products`]: in 8, and n / 8 is in the bound below);
-//! the scalar set accumulates in f64. With `n` dimensions the absolute error of a result is at most
-//! `(n / 32 + 12) · 2⁻²⁴ · Σ|term|`, where the terms are what the kernel sums (`a·b`, `(a − b)²`,
-//! `|a − b|`, …). Products of two halfs are exact in f32, and no finite input up to 16,000
-//! dimensions overflows. Results of different sets may differ within that bound; conversions, signs
-//! and [`add_to_sums`] agree bit for bit (for NaN: in being NaN).
+//! The vector sets accumulate in f32, in at least 32 separate sums that are added at the end ([`products`]: in 8, and n
+//! / 8 is in the bound below); the scalar set accumulates in f64. With `n` dimensions the absolute error of a result is
+//! at most `(n / 32 + 12) · 2⁻²⁴ · Σ|term|`, where the terms are what the kernel sums (`a·b`, `(a − b)²`, `|a − b|`,
+//! …). Products of two halfs are exact in f32, and no finite input up to 16,000 dimensions overflows. Results of
+//! different sets may differ within that bound; conversions, signs and [`add_to_sums`] agree bit for bit (for NaN: in
+//! being NaN).
 //!
 //! # Lengths
 //!
@@ -274,8 +274,8 @@ pub fn score_codes(
 }
 
 /// Divides the scores of 32 rows by lengths: of row r `shares[r]` / 255 times the magnitude of its term, a bfloat16.
-/// The squared deviations of their errors are divided by the lengths' squares. Where the length is not positive the score
-/// is `of_zeros`, and the deviation 0.
+/// The squared deviations of their errors are divided by the lengths' squares. Where the length is not positive the
+/// score is `of_zeros`, and the deviation 0.
 #[inline]
 pub fn divide_by_lengths(
     shares: &[u8; 32],

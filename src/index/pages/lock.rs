@@ -1,5 +1,5 @@
-//! The heavyweight locks on lists, on the directory, and on cleaning up: those of pages, which nobody else takes on an index
-//! of ours.
+//! The heavyweight locks on lists, on the directory, and on cleaning up: those of pages, which nobody else takes on an
+//! index of ours.
 
 use mrl_index::pages::page::{NONE, PageNumber};
 use mrl_index::pages::store::ListLock;

@@ -1,14 +1,15 @@
 //! Who may still read a list that is retired.
 //!
-//! A scan locks no list: it goes by a copy of the directory that it has from its beginning, and a list that was retired since
-//! keeps its rows until that scan has ended. There are two ways to know that. The usual one is the server's own for deleted
-//! pages of a B-tree: no snapshot is left that is as old as the retirement. While a transaction is under way none later than
-//! its beginning is, and one that fills a table would find all lists that its splits retire still there. So scans pin the meta
-//! page, from before they look at the directory until they end, and who gets the page's cleanup lock, which waits for no pin,
-//! knows that there is none. Scans that begin afterwards find the newer directory.
+//! A scan locks no list: it goes by a copy of the directory that it has from its beginning, and a list that was retired
+//! since keeps its rows until that scan has ended. There are two ways to know that. The usual one is the server's own
+//! for deleted pages of a B-tree: no snapshot is left that is as old as the retirement. While a transaction is under
+//! way none later than its beginning is, and one that fills a table would find all lists that its splits retire still
+//! there. So scans pin the meta page, from before they look at the directory until they end, and who gets the page's
+//! cleanup lock, which waits for no pin, knows that there is none. Scans that begin afterwards find the newer
+//! directory.
 //!
-//! The second way is taken only for what the session's own transaction keeps from the first: it doesn't know of scans on
-//! standbys, whose snapshots `hot_standby_feedback` tells the first of.
+//! The second way is taken only for what the session's own transaction keeps from the first: it doesn't know of scans
+//! on standbys, whose snapshots `hot_standby_feedback` tells the first of.
 
 #[cfg(not(feature = "pg13"))]
 use std::ptr;
@@ -19,8 +20,8 @@ use pgrx::pg_sys;
 use crate::index::pages::BufferStore;
 use crate::server::error::SqlError;
 
-/// One who reads lists without their locks: a pin of the meta page. It has no `Drop`, as what a scan keeps is dropped after
-/// an error too, when the server has released the pin.
+/// One who reads lists without their locks: a pin of the meta page. It has no `Drop`, as what a scan keeps is dropped
+/// after an error too, when the server has released the pin.
 pub struct Reader(pg_sys::Buffer);
 
 impl Reader {
@@ -44,7 +45,8 @@ impl BufferStore {
     /// Whether nobody reads lists that are retired by now. No page is locked by us.
     pub(super) fn has_no_reader(&self) -> bool {
         let Ok(mut meta) = self.pin(META_PAGE) else { return false };
-        // SAFETY: pinned, by us once at least; whoever has pinned it besides keeps the lock from us, ourselves included.
+        // SAFETY: pinned, by us once at least; whoever has pinned it besides keeps the lock from us, ourselves
+        // included.
         meta.is_locked = unsafe { pg_sys::ConditionalLockBufferForCleanup(meta.buffer) };
         meta.is_locked
     }

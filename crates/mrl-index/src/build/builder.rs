@@ -75,8 +75,6 @@ impl<'a, S: PageStore> Builder<'a, S> {
         memory: usize,
         workers: Workers,
     ) -> Result<Self, S::Error> {
-        /// What a row kept takes beside its record and copy.
-        const ROW_OVERHEAD: usize = 112;
         let meta = plan.meta();
         // The meta page is written at last; until then the index is one of no format.
         store.write(None, &[0; BODY_BYTES])?;
@@ -86,7 +84,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let centres = frames.chunks_exact(plan.dimensions);
         let frames = mrl_memory::collect(centres.map(|row| Frame::new(&encoder, row.to_vec())))?;
         let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
-        let row = ROW_OVERHEAD + encoder.shape.row.record_bytes() + copy;
+        let row = RowsWaiting::BYTES_BESIDE + encoder.shape.row.record_bytes() + copy;
         Ok(Self {
             store,
             meta,

@@ -1,5 +1,5 @@
-//! Rows that a build keeps until blocks are formed of them: some side by side in each piece of memory, as millions of small
-//! pieces take a second to be given back, in which the server answers no interrupt.
+//! Rows that a build keeps until blocks are formed of them: some side by side in each piece of memory, as millions of
+//! small pieces take a second to be given back, in which the server answers no interrupt.
 
 use mrl_memory::OutOfMemory;
 
@@ -33,6 +33,11 @@ pub(crate) struct RowWaiting<'a> {
 }
 
 impl RowsWaiting {
+    /// About how many bytes a row takes beside its record and copy: its TID, its place in the order that its list's rows
+    /// are brought into, and its part of what its piece has.
+    pub const BYTES_BESIDE: usize =
+        size_of::<Tid>() + size_of::<u32>() + size_of::<Piece>().div_ceil(ROWS_A_PIECE) + 2;
+
     /// Adds a row; all are of one index.
     pub fn push(&mut self, tid: Tid, row: &Row) -> Result<(), OutOfMemory> {
         let copy = row.copy.as_deref().unwrap_or_default();

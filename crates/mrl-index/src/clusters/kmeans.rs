@@ -1,10 +1,9 @@
 //! Which vectors belong together: k-means over leading dimensions.
 //!
-//! Lloyd's rounds on a sample, started by k-means++ (Arthur and Vassilvitskii, SODA 2007). A vector goes to
-//! the nearest centre; a centre is the mean of its vectors, where only directions count scaled to length 1
-//! (spherical k-means: Dhillon and Modha, 2001). Clusters of much different sizes are evened out between rounds: the
-//! centre of a small one moves into a large one, which the next round divides among its centres. Everything follows from
-//! the seed.
+//! Lloyd's rounds on a sample, started by k-means++ (Arthur and Vassilvitskii, SODA 2007). A vector goes to the nearest
+//! centre; a centre is the mean of its vectors, where only directions count scaled to length 1 (spherical k-means:
+//! Dhillon and Modha, 2001). Clusters of much different sizes are evened out between rounds: the centre of a small one
+//! moves into a large one, which the next round divides among its centres. Everything follows from the seed.
 
 use std::collections::BinaryHeap;
 use std::ops::Range;
@@ -89,8 +88,8 @@ pub fn centres(
 }
 
 /// The means of the vectors that are nearest to each of some centres, but for centres of fewer vectors than the share
-/// `few` of the mean: these move into large clusters, and such of none at all into the largest, where its vectors differ.
-/// Nothing as in [`centres`].
+/// `few` of the mean: these move into large clusters, and such of none at all into the largest, where its vectors
+/// differ. Nothing as in [`centres`].
 pub fn moved(
     sample: Rows,
     centres: &[f16],
@@ -252,9 +251,10 @@ fn means(sample: Rows, clusters: &Clusters, spherical: bool) -> Result<Vec<f16>,
     Ok(centres)
 }
 
-/// Moves the centres of small clusters into large ones, the smallest first and into the one that is then the largest. There a
-/// centre lies next to the mean, towards one of the vectors, so that the next round finds about as many on either side: at a
-/// vector's own place few others would be nearest to it, as all of a cluster lie farther from each other than from the mean.
+/// Moves the centres of small clusters into large ones, the smallest first and into the one that is then the largest.
+/// There a centre lies next to the mean, towards one of the vectors, so that the next round finds about as many on
+/// either side: at a vector's own place few others would be nearest to it, as all of a cluster lie farther from each
+/// other than from the mean.
 fn even_out(
     sample: Rows,
     clusters: &Clusters,
@@ -302,8 +302,8 @@ fn even_out(
     Ok(())
 }
 
-/// One of a cluster's vectors, from a place among them on, that is not as its first is; nothing where most are equal, which
-/// no centres can part.
+/// One of a cluster's vectors, from a place among them on, that is not as its first is; nothing where most are equal,
+/// which no centres can part.
 fn one_that_differs<'a>(sample: Rows<'a>, members: &[usize], first: usize) -> Option<&'a [f16]> {
     const TRIES: usize = 4;
     let member =

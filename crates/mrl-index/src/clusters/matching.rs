@@ -3,7 +3,8 @@
 //! Each row asks for the block whose mean is the nearest. Where more rows ask than a block has places those stay that
 //! would lose the most elsewhere, and each of the others asks for its next one: deferred acceptance (Gale and Shapley,
 //! "College admissions and the stability of marriage", 1962). What cutting into halves has put into whatever block had
-//! room so finds its way over any number of blocks, where an exchange of rows (module `exchange`) needs two that both gain.
+//! room so finds its way over any number of blocks, where an exchange of rows (module `exchange`) needs two that both
+//! gain.
 
 use half::f16;
 use mrl_kernels as kernels;

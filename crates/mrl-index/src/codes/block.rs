@@ -102,7 +102,8 @@ impl Tables {
         }
     }
 
-    /// The layer of codes that lies at these places among a block's bytes; `squared_error` is the squared deviation of the error of a row whose scale is 1.
+    /// The layer of codes that lies at these places among a block's bytes; `squared_error` is the squared deviation of
+    /// the error of a row whose scale is 1.
     ///
     /// Each table's term of a product is rounded to a byte's unit, so a product is off by
     /// [`Tables::rounding`] at most.

@@ -36,8 +36,8 @@ pub struct Directory {
     lengths: Vec<f32>,
     /// Under L2 the other dimensions of all frames that have been read for this copy or those that it came from.
     rest: Sums,
-    /// A point amid the rows, and codes of what lists are chosen by, against it. Made when a scan first asks, with those
-    /// that an earlier copy had.
+    /// A point amid the rows, and codes of what lists are chosen by, against it. Made when a scan first asks, with
+    /// those that an earlier copy had.
     middle: OnceCell<Vec<f16>>,
     codes: OnceCell<Rc<ListCodes>>,
     former_codes: Option<Rc<ListCodes>>,
@@ -85,8 +85,8 @@ impl Directory {
         }
     }
 
-    /// A newer copy where the index has changed since. Of a change that comes while it reads it has a part: it is of one
-    /// moment if nothing has changed after it.
+    /// A newer copy where the index has changed since. Of a change that comes while it reads it has a part: it is of
+    /// one moment if nothing has changed after it.
     fn read_newer<S: PageStore>(&self, store: &S) -> Result<Option<Self>, S::Error> {
         let meta = Meta::read(&*store.read(META_PAGE)?)?;
         if meta == self.meta {
@@ -336,8 +336,8 @@ impl Directory {
         Ok(self.ranked_of(near.map(|(place, _)| place), coarse, count))
     }
 
-    /// A point amid the rows: the mean of what the live lists are chosen by, and under L2 of the other dimensions of all
-    /// lists that have been read; else zero there.
+    /// A point amid the rows: the mean of what the live lists are chosen by, and under L2 of the other dimensions of
+    /// all lists that have been read; else zero there.
     pub fn middle(&self) -> Cow<'_, [f16]> {
         if let Some(middle) = self.middle.get() {
             return Cow::Borrowed(middle);

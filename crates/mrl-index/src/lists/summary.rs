@@ -2,10 +2,10 @@
 //! where there is room ([`Shape::new`]), and how far from it they lie. By both a scan chooses the blocks that it looks
 //! into; by the mean an insert the block that a row goes to.
 //!
-//! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that
-//! a split has moved have another, from which all of them may lie so far that a bit a dimension tells little else. A
-//! summary is a hint: rows that have gone may still count in it, the newest may not yet, and nothing but speed and recall
-//! depends on it.
+//! It is made of the rows' own codes, and always against the frame of the list that the block lies in: rows that a
+//! split has moved have another, from which all of them may lie so far that a bit a dimension tells little else. A
+//! summary is a hint: rows that have gone may still count in it, the newest may not yet, and nothing but speed and
+//! recall depends on it.
 
 use half::f16;
 use mrl_kernels::CodeBytes;

@@ -7,7 +7,8 @@ use crate::pages::page::{self, BODY_BYTES, Body, ListId, PageNumber, damaged};
 use crate::pages::store::{Change, Failure, ListLock, MOST_PAGES, PageStore};
 
 /// Pages in memory, of one thread. Its clock is moved by hand: [`MemoryStore::tick`]; that others hold lists is only
-/// said: [`MemoryStore::hold`], [`MemoryStore::clean_up_by_another`]. To wait for a lock would last for ever, and is a panic.
+/// said: [`MemoryStore::hold`], [`MemoryStore::clean_up_by_another`]. To wait for a lock would last for ever, and is a
+/// panic.
 #[derive(Debug, Default, Clone)]
 pub struct MemoryStore {
     pages: RefCell<Vec<Rc<Body>>>,

@@ -39,8 +39,8 @@ pub const MOST_DIMENSIONS: usize = 4000;
 pub const MOST_LAYERS: usize = 18;
 /// Where a group's page has the lists whose centres are frames of its rows.
 pub const GROUP_FRAMES: usize = 36;
-/// How many frames a group's rows have at most, where there is room: so many that lists of rows whose vectors are not in
-/// memory, which keep the frames that they had, fit a group.
+/// How many frames a group's rows have at most, where there is room: so many that lists of rows whose vectors are not
+/// in memory, which keep the frames that they had, fit a group.
 const MOST_FRAMES: usize = 128;
 /// And where there is little: those of a block may all differ.
 const LEAST_FRAMES: usize = ROWS;
@@ -223,7 +223,8 @@ impl Shape {
         self.starts[block]
     }
 
-    /// The row page, of its group's, on which a block begins, where in its body, and how many of the block's bytes are there.
+    /// The row page, of its group's, on which a block begins, where in its body, and how many of the block's bytes are
+    /// there.
     #[inline]
     pub fn place(&self, block: usize) -> (usize, usize, usize) {
         let (page, offset) =

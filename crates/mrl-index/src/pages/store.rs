@@ -1,9 +1,9 @@
 //! Where pages are: the one door between the index and its storage.
 //!
-//! A change locks pages one after another, always in the order *head of a list, group, its other
-//! pages; meta, directory, frames* (under the directory's lock, where nobody else changes both, a page of it may come before
-//! meta), and takes effect as a whole or not at all, crash or not. At most
-//! [`MOST_PAGES`] pages take part: that is what one WAL record of PostgreSQL's generic kind can hold.
+//! A change locks pages one after another, always in the order *head of a list, group, its other pages; meta,
+//! directory, frames* (under the directory's lock, where nobody else changes both, a page of it may come before meta),
+//! and takes effect as a whole or not at all, crash or not. At most [`MOST_PAGES`] pages take part: that is what one
+//! WAL record of PostgreSQL's generic kind can hold.
 
 use std::fmt;
 use std::ops::Deref;
@@ -139,8 +139,8 @@ pub trait PageStore {
     /// # Errors
     /// What the storage answers.
     fn lock_cleaning(&self) -> Result<Self::Lock<'_>, Self::Error>;
-    /// Keeps others from cleaning up: who has it waits for nobody who does when he waits for the directory's lock. Goes with
-    /// itself; nothing where somebody cleans up.
+    /// Keeps others from cleaning up: who has it waits for nobody who does when he waits for the directory's lock. Goes
+    /// with itself; nothing where somebody cleans up.
     ///
     /// # Errors
     /// What the storage answers.
@@ -156,7 +156,8 @@ pub trait PageStore {
     /// # Errors
     /// That the work is to end, or that memory is short.
     fn check_interrupts(&self) -> Result<(), Self::Error>;
-    /// Called in work that nobody waits for, where no page is locked and no list that others would wait for: it may sleep.
+    /// Called in work that nobody waits for, where no page is locked and no list that others would wait for: it may
+    /// sleep.
     fn rest(&self) {}
 }
 

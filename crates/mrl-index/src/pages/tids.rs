@@ -1,7 +1,8 @@
 //! Many TIDs of a table, each once: for whoever compares an index with itself or with its table.
 //!
-//! Rows lie close together in a table, so a bit each in words of 64 neighbouring TIDs takes a fraction of the memory of a
-//! set of numbers, and is given back in no time: a statement that is cancelled ends soon, however many rows it has met.
+//! Rows lie close together in a table, so a bit each in words of 64 neighbouring TIDs takes a fraction of the memory of
+//! a set of numbers, and is given back in no time: a statement that is cancelled ends soon, however many rows it has
+//! met.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Chains of pages, walked from each one to the next: a list's groups from its head on, and the pages of its references,
-//! which hang on the head.
+//! Chains of pages, walked from each one to the next: a list's groups from its head on, and the pages of its
+//! references, which hang on the head.
 
 use crate::pages::group::Group;
 use crate::pages::page::{self, ListId, NONE, PageNumber, damaged};

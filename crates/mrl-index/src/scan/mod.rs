@@ -55,7 +55,8 @@ pub enum Probes {
     Lists(usize),
 }
 
-/// How many deviations of an estimate's error count, and so how near to what is found a block must come that is looked into.
+/// How many deviations of an estimate's error count, and so how near to what is found a block must come that is looked
+/// into.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Epsilon {
     /// As many as were measured to be enough: fewer in later rounds, unless these are strict.
@@ -127,7 +128,8 @@ pub struct Counters {
 pub trait Reranker {
     /// What can go wrong on the way to a distance.
     type Error;
-    /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any TID.
+    /// Tells that a row may be asked for before long, or returned: where it lies can be found out ahead. A hint, of any
+    /// TID.
     fn prefetch_place(&mut self, _tid: Tid) {}
     /// Tells that a row whose place has been asked for is likely to be returned next. A hint, of any TID.
     fn prefetch_start(&mut self, _tid: Tid) {}

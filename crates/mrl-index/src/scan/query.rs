@@ -4,10 +4,10 @@
 //! values: the inner product with the row (or with its prefix, scaled to length 1); under L2 the
 //! inner product less half the row's squared length.
 //!
-//! Under L2 rows may lie far from the origin, and the error of a product with a code must not grow with that. A row `x` that
-//! is encoded against the frame `f` is `f + r`, and `q·x − x²/2 = q·f − f²/2 + (q − f)·r − r²/2`. With `c` for what its code
-//! stands for, `c ≈ r`, the row's term is `r² + 2 f·c`, so that `q·c − term/2 = (q − f)·c − r²/2`: what the code lacks is
-//! multiplied with the way from the frame to the query alone.
+//! Under L2 rows may lie far from the origin, and the error of a product with a code must not grow with that. A row `x`
+//! that is encoded against the frame `f` is `f + r`, and `q·x − x²/2 = q·f − f²/2 + (q − f)·r − r²/2`. With `c` for
+//! what its code stands for, `c ≈ r`, the row's term is `r² + 2 f·c`, so that `q·c − term/2 = (q − f)·c − r²/2`: what
+//! the code lacks is multiplied with the way from the frame to the query alone.
 
 use std::borrow::Cow;
 
@@ -37,12 +37,12 @@ enum Scale {
     Between(Option<usize>, Option<usize>, f32),
 }
 
-/// By how much of itself a record's term is wrong at most: that of a bfloat16, of eight significant bits. It tells where a
-/// row is much shorter than the centre of its list.
+/// By how much of itself a record's term is wrong at most: that of a bfloat16, of eight significant bits. It tells
+/// where a row is much shorter than the centre of its list.
 const TERM_ERROR: f32 = 1.0 / 512.0;
 
-/// By how much more a product is wrong as the tables that it is looked up in are rounded, in parts of what the code's own
-/// error would be for all of the query's length.
+/// By how much more a product is wrong as the tables that it is looked up in are rounded, in parts of what the code's
+/// own error would be for all of the query's length.
 const TABLE_ERROR: f32 = 0.1;
 
 /// The score of what damage has made no number: nothing is known of it, so it is looked at.
@@ -64,8 +64,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// A query of 1 to as many dimensions as the index has, and under L2 of all. `middle` gives a point amid the rows, of
-    /// all dimensions; it is called under L2 alone.
+    /// A query of 1 to as many dimensions as the index has, and under L2 of all. `middle` gives a point amid the rows,
+    /// of all dimensions; it is called under L2 alone.
     ///
     /// # Panics
     /// For an empty or longer vector.

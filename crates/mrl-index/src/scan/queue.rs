@@ -54,8 +54,8 @@ impl Exact {
     }
 }
 
-/// The rows that wait: the best few in order, the others as they come until somebody asks for more. Most of them are never
-/// asked for, and a heap of all would cost more than their scores did.
+/// The rows that wait: the best few in order, the others as they come until somebody asks for more. Most of them are
+/// never asked for, and a heap of all would cost more than their scores did.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// In order, the best last.

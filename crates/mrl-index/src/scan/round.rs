@@ -34,8 +34,8 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// Some of the best ones, and of the others those that come near to what is found there: were all queries alike, about
-    /// so many `rows` are scored.
+    /// Some of the best ones, and of the others those that come near to what is found there: were all queries alike,
+    /// about so many `rows` are scored.
     pub fn by_what_is_found(rows: usize, funnel: Funnel, thoroughness: f64, caution: f64) -> Self {
         let rows = rows as f64;
         Self {
@@ -99,8 +99,8 @@ impl Round {
         self.seen.bytes() + bytes_of(&self.next) + bytes_of(&self.scored) + scores
     }
 
-    /// Scores the rows of the blocks that are looked into whatever is found, of which about `most` will go on. Returns how
-    /// many, and which blocks come then.
+    /// Scores the rows of the blocks that are looked into whatever is found, of which about `most` will go on. Returns
+    /// how many, and which blocks come then.
     pub fn score_first<S: PageStore>(
         &mut self,
         search: &Search<S>,
@@ -226,8 +226,8 @@ impl Round {
         Ok(waiting)
     }
 
-    /// How many of the rows whose score is the bar itself go on: where they are many, as those of equal vectors are, no more
-    /// than the others leave room for. The rest is found by later rounds.
+    /// How many of the rows whose score is the bar itself go on: where they are many, as those of equal vectors are, no
+    /// more than the others leave room for. The rest is found by later rounds.
     fn room_for_equal(&self, bar: f32, most: usize) -> usize {
         let passing = |bar| mrl_kernels::count_at_least(self.scores.as_flattened(), bar) as usize;
         match bar == NO_BAR || passing(bar) <= most.saturating_mul(2) {

@@ -22,8 +22,8 @@ use crate::scan::query::UNKNOWN;
 pub(crate) const NOTHING: f32 = f32::NEG_INFINITY;
 /// Blocks that are asked for ahead of their turn.
 const BLOCKS_AHEAD: usize = 2;
-/// Blocks whose pages are looked up at once, ahead of their turn: to find out where a page lies takes the processor long,
-/// and it can do so for several at a time only if they are asked for one right after another.
+/// Blocks whose pages are looked up at once, ahead of their turn: to find out where a page lies takes the processor
+/// long, and it can do so for several at a time only if they are asked for one right after another.
 const PAGES_AT_ONCE: usize = 16;
 
 /// A group that the round has seen.

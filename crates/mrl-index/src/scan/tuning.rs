@@ -13,8 +13,9 @@ fn lists_seen(lists: usize, is_short: bool) -> f64 {
     if is_short { 2.5 * seen } else { seen }
 }
 
-/// How many times as many lists a first round looks into by default as the funnel is tuned for. A grown index loses less of a fresh one's recall the more lists are looked into, and so
-/// does a scan with a filter of that of one without.
+/// How many times as many lists a first round looks into by default as the funnel is tuned for. A grown index loses
+/// less of a fresh one's recall the more lists are looked into, and so does a scan with a filter of that of one
+/// without.
 pub(crate) fn default_thoroughness(is_short: bool) -> f64 {
     if is_short { 1.0 } else { 1.5 }
 }
@@ -33,8 +34,8 @@ pub(crate) fn thoroughness(probes: usize, lists: usize, is_short: bool) -> f64 {
     if is_short { times.sqrt() } else { times }
 }
 
-/// How many times its margin is taken where someone says how many deviations count: a block's reach is to its score what
-/// a deviation is to a row's estimate.
+/// How many times its margin is taken where someone says how many deviations count: a block's reach is to its score
+/// what a deviation is to a row's estimate.
 pub(crate) fn caution(deviations: f32) -> f64 {
     f64::from(deviations / EPSILON)
 }
@@ -48,20 +49,20 @@ pub(crate) struct Funnel {
     pub least: usize,
     /// Of these, the part that is scored whatever is found: by what is found there the others are chosen.
     pub first: f64,
-    /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less than
-    /// that of the best rows found: see [`Choice`](crate::scan::round::Choice).
+    /// By how many reaches (how far a block's best row is thought to lie above its mean) a block's score may be less
+    /// than that of the best rows found: see [`Choice`](crate::scan::round::Choice).
     pub margin: f64,
 }
 
 impl Funnel {
     /// That of a query of so many dimensions, which reads `part` of a row's codes and has the share `leading` of its
-    /// squared length in layer 0. The more layer 0 says, the fewer rows have to be scored, and the farther are the best of
-    /// a block from its mean; the less of each is read, the more, as blocks are formed by all dimensions.
+    /// squared length in layer 0. The more layer 0 says, the fewer rows have to be scored, and the farther are the best
+    /// of a block from its mean; the less of each is read, the more, as blocks are formed by all dimensions.
     pub fn of(dimensions: usize, part: f64, leading: f32) -> Self {
         let leading = f64::from(leading);
         if dimensions <= LEADING {
-            // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they are;
-            // a row's layer 0 is read in a fraction of the time, and its score is less certain.
+            // Of blocks that were formed by all dimensions a few leading ones tell little, and the less the fewer they
+            // are; a row's layer 0 is read in a fraction of the time, and its score is less certain.
             let margin = 0.46 * LEADING as f64 / dimensions as f64;
             return Self { share: 0.55, least: 16_384, first: 0.25, margin };
         }

@@ -58,8 +58,8 @@ impl Cut {
         }
     }
 
-    /// Two parts, each of the rows that are nearer to one of two centres, by what their codes say; nothing where that is
-    /// all of them. One row's vector at a time is in memory.
+    /// Two parts, each of the rows that are nearer to one of two centres, by what their codes say; nothing where that
+    /// is all of them. One row's vector at a time is in memory.
     pub fn by_halves<S: PageStore>(
         store: &S,
         members: Vec<Member>,

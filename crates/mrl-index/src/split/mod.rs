@@ -4,11 +4,11 @@
 //! of them are full: a row went to the list that was the nearest when it came, and where many lists have been split
 //! since, that is another. Others go on inserting into all of them until the new lists are written (module `retiring`).
 //!
-//! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come into;
-//! the others keep their codes, which name the frame that they were made against. The new lists are written
-//! where nobody sees them; one change of at most four pages then makes them live and retires the old ones.
-//! After a crash before it the new pages belong to nothing, and vacuum takes them back. A row never moves into
-//! a list that existed before: vacuum, which walks lists by rising ids, would miss it.
+//! Rows whose vectors are at hand (module `vectors`) are encoded anew, against the frame of the list that they come
+//! into; the others keep their codes, which name the frame that they were made against. The new lists are written where
+//! nobody sees them; one change of at most four pages then makes them live and retires the old ones. After a crash
+//! before it the new pages belong to nothing, and vacuum takes them back. A row never moves into a list that existed
+//! before: vacuum, which walks lists by rising ids, would miss it.
 
 pub mod chain;
 mod cut;
@@ -42,8 +42,8 @@ const NEAR: usize = 2 * NEIGHBOURS;
 const SAMPLE: usize = 4096;
 
 /// Splits a list that is due to be split. Rows whose `vectors` are at hand are encoded anew, against the centres of
-/// their new lists. False where there was nothing to do, or another one adds lists at this moment and is not to be waited
-/// for; who cleans up never is.
+/// their new lists. False where there was nothing to do, or another one adds lists at this moment and is not to be
+/// waited for; who cleans up never is.
 ///
 /// # Errors
 /// What the storage or `vectors` answer; damage, where a page is not what it should be; out of memory.
@@ -309,8 +309,8 @@ fn add_what_came<S: PageStore>(
 /// centres in the form that lists are chosen by; none whose rows are alike. The longer ago that was, the more rows of a
 /// list are by now nearer to others, or have come since and lie in blocks that nobody arranged.
 ///
-/// None either where many former lists still wait for scans and transactions to end: no page of theirs can be used again,
-/// and each list that is cut with another leaves twice as many.
+/// None either where many former lists still wait for scans and transactions to end: no page of theirs can be used
+/// again, and each list that is cut with another leaves twice as many.
 fn neighbours(directory: &Directory, list: ListId) -> Vec<(ListId, Vec<f16>)> {
     /// As many as two splits leave behind, or a part of the live ones.
     const FEW: usize = 2 * (1 + NEIGHBOURS);

@@ -1,6 +1,6 @@
 //! Lists that are about to be replaced, and what is known of them: others go on inserting into them while their rows
-//! are cut, encoded and written anew, and only at last nobody may, for as long as it takes to fetch what has come and to
-//! write what is left.
+//! are cut, encoded and written anew, and only at last nobody may, for as long as it takes to fetch what has come and
+//! to write what is left.
 //!
 //! Vacuum is shut out from the first: what has been read of a list stays in it, and more comes. Depends on locks and
 //! on chains; which lists are replaced, and by what, is [`crate::split`]'s.

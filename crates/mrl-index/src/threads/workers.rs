@@ -20,8 +20,8 @@ pub struct Workers {
     pub before_start: fn(),
     /// And after, before they begin to work.
     pub after_start: fn(),
-    /// Whether the system would map so many bytes more. An allocation tells less: it may come out of what the process has
-    /// been given before, which a thread's stack can't.
+    /// Whether the system would map so many bytes more. An allocation tells less: it may come out of what the process
+    /// has been given before, which a thread's stack can't.
     pub has_room: fn(usize) -> bool,
     /// Asked in the calling thread between pieces of work.
     pub stop: Box<dyn Fn() -> bool>,

@@ -199,7 +199,8 @@ impl InstructionSet for Avx512 {
     }
 }
 
-/// The trait's method of the same name, by the byte shuffle, which looks up 64 numbers of four bits at once: two bytes of each code.
+/// The trait's method of the same name, by the byte shuffle, which looks up 64 numbers of four bits at once: two bytes
+/// of each code.
 ///
 /// A function with the features, because closures take on those of the function they are in.
 ///
