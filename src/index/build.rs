@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use half::f16;
+use mrl_index::build::spill::Spill;
 use mrl_index::build::{self, Assigner, Builder, Plan};
 use mrl_index::pages::group::Tid;
 use mrl_index::pages::meta::{Metric, NULLS, ZEROS};
@@ -21,6 +22,7 @@ use crate::index::pages::BufferStore;
 use crate::index::tid::tid_of;
 use crate::server::call::FromSql;
 use crate::server::error::SqlError;
+use crate::server::temporary_file::TemporaryFile;
 use crate::server::{memory, signals, table};
 use crate::vector::datum::Vector;
 
@@ -138,7 +140,8 @@ unsafe fn build_all(
     drop(sample);
     enter(Phase::Loading);
     // Beside the rows kept there are pages of lists in work, the scan's and the threads' own.
-    let mut builder = Builder::new(&store, &plan, frames, memory / 2, workers)?;
+    let mut builder =
+        Builder::new(&store, &plan, frames, memory / 2, TemporaryFile::new(), workers)?;
     let assigner = builder.assigner()?;
     // SAFETY: as above.
     let counted = unsafe { load(table, index, info, &plan, &assigner, &mut builder)? };
@@ -149,6 +152,18 @@ unsafe fn build_all(
         store.log_all()?;
     }
     Ok(counted)
+}
+
+impl Spill for TemporaryFile {
+    type Error = SqlError;
+
+    fn write(&mut self, bytes: &[u8]) -> Result<u64, SqlError> {
+        TemporaryFile::write(self, bytes)
+    }
+
+    fn read(&mut self, place: u64, bytes: &mut [u8]) -> Result<(), SqlError> {
+        TemporaryFile::read(self, place, bytes)
+    }
 }
 
 /// Vectors of some of a table's blocks.

@@ -17,4 +17,5 @@ pub mod signals;
 pub mod soft;
 pub mod statistics;
 pub mod table;
+pub mod temporary_file;
 pub mod text;

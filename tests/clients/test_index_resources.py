@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 from clusters import server_user
-from rows import clustered, fill, literal, problems
+from rows import EXACT, both_ways, clustered, fill, literal, problems
 
 
 def make(connection, rows):
@@ -58,6 +58,39 @@ def test_a_build_that_fills_the_disk(small_disk, concurrently):
         # The session goes on, and what fits is built.
         connection.execute("CREATE INDEX t_emb ON t USING mrl (emb) TABLESPACE small WHERE id < 3000")
         assert problems(connection, "t_emb") == []
+
+
+@pytest.mark.parametrize("rerank", ["heap", "index"])
+def test_a_build_puts_aside_what_memory_has_no_room_for(cluster, rerank):
+    """Rows wait in a temporary file, within its limit; the index is as large, and finds as much, as with all memory."""
+    server = cluster()
+    with server.connect() as connection:
+        make(connection, 40_000)
+        build = f"CREATE INDEX t_emb ON t USING mrl (emb) WITH (rerank = {rerank})"
+        connection.execute("SET maintenance_work_mem = '1MB'; SET temp_file_limit = '500kB'")
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temporary file"):
+            connection.execute(build)
+        assert connection.execute("SELECT count(*) FROM pg_class WHERE relname = 't_emb'").fetchone() == (0,)
+        connection.execute("RESET temp_file_limit")
+        # Of each size and memory: bytes, rows scored by twenty queries, and what is found.
+        seen = []
+        query = "SELECT id FROM t ORDER BY emb <#> '{}' LIMIT 10"
+        for memory in ["1MB", "400MB"]:
+            connection.execute(f"SET maintenance_work_mem = '{memory}'; DROP INDEX IF EXISTS t_emb")
+            connection.execute(build)
+            assert connection.execute("SELECT count(*) FROM pg_ls_tmpdir()").fetchone() == (0,)
+            assert problems(connection, "t_emb") == []
+            (size,) = connection.execute("SELECT pg_relation_size('t_emb')").fetchone()
+            connection.execute(EXACT)
+            for vector in clustered(5, 64, 3):
+                by_index, by_table = both_ways(connection, query.format(literal(vector)), "t_emb")
+                assert by_index == by_table
+            connection.execute("RESET ALL; SET search_path = public")
+            (recall,) = connection.execute("SELECT recall FROM mrl_recall('t_emb', 200)").fetchone()
+            seen.append((size, recall))
+        (small, by_little), (large, by_much) = seen
+        assert small <= 1.02 * large, seen
+        assert by_little >= by_much - 0.01, seen
 
 
 def test_inserts_that_fill_the_disk(small_disk):

@@ -500,31 +500,3 @@ fn damage_is_an_error_or_goes_unnoticed() {
     }
     assert!(errors > 10, "only {errors} of the damages were seen");
 }
-
-/// With little memory blocks are formed of whatever has come: the index is as whole as any.
-#[test]
-fn a_build_with_little_memory() {
-    for copies in [false, true] {
-        let rows = numbered(clustered(3000, 40, true, 5));
-        let plan = plan(40, Metric::InnerProduct, copies);
-        let sample: Vec<_> = rows.values().flatten().copied().collect();
-        let workers = mrl_index::threads::workers::Workers::single();
-        let frames = mrl_index::build::frames(&plan, &sample, 3, &workers).unwrap();
-        let store = MemoryStore::new();
-        let mut builder =
-            mrl_index::build::Builder::new(&store, &plan, frames, 50_000, workers).unwrap();
-        let assigner = builder.assigner().unwrap();
-        for (tid, vector) in &rows {
-            builder.add(assigner.encode(&[*tid], vector).unwrap()).unwrap();
-        }
-        builder.finish().unwrap();
-        let mut found = BTreeSet::new();
-        let mut visit = |tid| {
-            found.insert(tid);
-            Ok(())
-        };
-        let problems = check(&store, &mut visit).unwrap();
-        assert_eq!(problems, Vec::<String>::new());
-        assert!(found.iter().eq(rows.keys()));
-    }
-}

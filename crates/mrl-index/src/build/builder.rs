@@ -1,13 +1,17 @@
-//! An index that is being written: rows wait until there are enough of them, then each list's are arranged into blocks
-//! and written, page after page.
+//! An index that is being written: rows wait until all have come, in memory or, where they are more than it has room
+//! for, outside; then list after list they are arranged into blocks and written, page after page. So a block is formed
+//! of all rows of its list, whatever memory there is.
 //!
 //! The chain of a list is written from its far end: the last, partly filled group becomes the head. Nothing is logged:
 //! whoever builds logs all pages at the end.
+
+use std::ops::Range;
 
 use half::f16;
 use mrl_memory::OutOfMemory;
 
 use crate::build::rows_waiting::{RowWaiting, RowsWaiting};
+use crate::build::spill::Spill;
 use crate::build::{Assigner, Encoded, Plan};
 use crate::clusters::arrange::{arrange, parts};
 use crate::codes::block::ROWS;
@@ -54,17 +58,17 @@ pub struct Builder<'a, S: PageStore> {
     entries: Vec<Entry>,
     lists: Vec<Open>,
     references: [OpenReferences; 2],
-    /// Rows that wait, of all lists, and how many of them are kept at most.
+    /// Rows that wait in memory, of all lists, and how many of them may.
     waiting: usize,
     most_waiting: usize,
-    /// Those of them that the last blocks formed have left over.
-    left_over: usize,
+    /// Where the others are.
+    spill: Box<dyn Spill<Error = S::Error> + 'a>,
     workers: Workers,
 }
 
 impl<'a, S: PageStore> Builder<'a, S> {
-    /// Begins an index with a list for each frame, in an empty storage. The rows kept take about `memory`
-    /// bytes at most: the more of a list there are when its blocks are formed, the better these are. Workers form them.
+    /// Begins an index with a list for each frame, in an empty storage. The rows kept take about `memory` bytes at most;
+    /// what is more goes into `spill`. Workers form blocks.
     ///
     /// # Errors
     /// What the storage answers; out of memory.
@@ -73,6 +77,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         plan: &Plan,
         frames: Vec<f16>,
         memory: usize,
+        spill: impl Spill<Error = S::Error> + 'a,
         workers: Workers,
     ) -> Result<Self, S::Error> {
         let meta = plan.meta();
@@ -83,8 +88,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
         let encoder = Encoder::new(&meta);
         let centres = frames.chunks_exact(plan.dimensions);
         let frames = mrl_memory::collect(centres.map(|row| Frame::new(&encoder, row.to_vec())))?;
-        let copy = if plan.copies { 2 * plan.dimensions } else { 0 };
-        let row = RowsWaiting::BYTES_BESIDE + encoder.shape.row.record_bytes() + copy;
+        let row = RowsWaiting::BYTES_BESIDE + row_bytes(&encoder.shape);
         Ok(Self {
             store,
             meta,
@@ -94,8 +98,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
             lists,
             references: [(); 2].map(|()| OpenReferences { tids: Vec::new(), newest: NONE }),
             waiting: 0,
-            left_over: 0,
             most_waiting: memory / row,
+            spill: Box::new(spill),
             workers,
         })
     }
@@ -118,11 +122,8 @@ impl<'a, S: PageStore> Builder<'a, S> {
             self.lists[index].rows.push(tid, &row)?;
             self.waiting += 1;
         }
-        // Of many lists those that are left over are many: with a few more there would be no whole blocks.
-        if self.waiting > self.most_waiting.max(2 * self.left_over) {
-            self.form_blocks(false)?;
-            self.left_over = self.lists.iter().map(|list| list.rows.len()).sum();
-            self.waiting = self.left_over;
+        if self.waiting > self.most_waiting {
+            self.spill_all()?;
         }
         Ok(())
     }
@@ -140,26 +141,79 @@ impl<'a, S: PageStore> Builder<'a, S> {
         Ok(())
     }
 
-    /// Forms blocks of the lists' waiting rows and writes them; but for the last time it keeps those that fill none.
-    fn form_blocks(&mut self, last: bool) -> Result<(), S::Error> {
-        for (index, order) in self.arranged()?.into_iter().enumerate() {
+    /// Moves the rows that wait in memory out of it.
+    fn spill_all(&mut self) -> Result<(), S::Error> {
+        for list in &mut self.lists {
             self.store.check_interrupts()?;
-            let rows = std::mem::take(&mut self.lists[index].rows);
-            let whole = if last { order.len() } else { order.len() / ROWS * ROWS };
+            list.rows.spill(&mut *self.spill)?;
+        }
+        self.waiting = 0;
+        Ok(())
+    }
+
+    /// Brings rows of some lists, from one on, back into memory: of as many as it has room for, of one at least. Returns
+    /// the list that comes then, and whether all rows of the last one are there.
+    fn bring_back(&mut self, first: usize) -> Result<(usize, bool), S::Error> {
+        let row_bytes = row_bytes(&self.encoder.shape);
+        let (mut next, mut room) = (first, self.most_waiting);
+        while next < self.lists.len() {
+            let rows = &mut self.lists[next].rows;
+            if next > first && rows.spilled() > room {
+                break;
+            }
+            self.store.check_interrupts()?;
+            rows.bring_back(&mut *self.spill, room, row_bytes)?;
+            next += 1;
+            room = room.saturating_sub(rows.len());
+            if rows.spilled() > 0 {
+                return Ok((next, false));
+            }
+        }
+        Ok((next, true))
+    }
+
+    /// Forms blocks of the rows of each list and writes them.
+    fn write_lists(&mut self) -> Result<(), S::Error> {
+        // Once some are outside all are, so that there is room for those of a list.
+        if self.lists.iter().any(|list| list.rows.spilled() > 0) {
+            self.spill_all()?;
+        }
+        let mut first = 0;
+        while first < self.lists.len() {
+            let (next, is_complete) = self.bring_back(first)?;
+            self.form_blocks(first..next, is_complete)?;
+            first = if is_complete { next } else { next - 1 };
+        }
+        Ok(())
+    }
+
+    /// Forms blocks of the rows of some lists in memory and writes them; where the last list `is_complete` all of its
+    /// rows, else those that fill blocks.
+    fn form_blocks(&mut self, lists: Range<usize>, is_complete: bool) -> Result<(), S::Error> {
+        let orders = self.arranged(lists.clone())?;
+        for (index, order) in lists.clone().zip(orders) {
+            self.store.check_interrupts()?;
+            let rows = self.lists[index].rows.take();
+            let is_last = is_complete || index + 1 < lists.end;
+            let whole = if is_last { order.len() } else { order.len() / ROWS * ROWS };
             for block in order[..whole].chunks(ROWS) {
                 self.append(index, block.iter().map(|place| rows.get(*place as usize)))?;
             }
             for place in &order[whole..] {
                 self.lists[index].rows.add(rows.get(*place as usize))?;
             }
+            if is_last {
+                self.close_list(index)?;
+            }
         }
         Ok(())
     }
 
-    /// The order in which each list's waiting rows should lie.
-    fn arranged(&self) -> Result<Vec<Vec<u32>>, OutOfMemory> {
-        let (lists, shape) = (&self.lists, &self.encoder.shape);
-        let no_memory = OutOfMemory { bytes: self.waiting * size_of::<u32>() };
+    /// The order in which the rows of each of some lists that are in memory should lie.
+    fn arranged(&self, lists: Range<usize>) -> Result<Vec<Vec<u32>>, OutOfMemory> {
+        let (lists, shape) = (&self.lists[lists], &self.encoder.shape);
+        let rows: usize = lists.iter().map(|list| list.rows.len()).sum();
+        let no_memory = OutOfMemory { bytes: rows * size_of::<u32>() };
         let mut work = Vec::new();
         for (list, rows) in lists.iter().map(|list| &list.rows).enumerate() {
             for part in parts(rows.len()) {
@@ -257,6 +311,17 @@ impl<'a, S: PageStore> Builder<'a, S> {
         Ok(())
     }
 
+    /// Writes what is left of a list, or, of one without rows, its first group.
+    fn close_list(&mut self, index: usize) -> Result<(), S::Error> {
+        self.close_group(index)?;
+        if self.lists[index].last.is_none() {
+            let (mut body, list) = ([0; BODY_BYTES], FIRST_LIST + index as ListId);
+            group::format_group(&mut body, list, 0, &self.encoder.shape);
+            self.lists[index].last = Some(self.write_group(body)?);
+        }
+        Ok(())
+    }
+
     fn write_group(&self, mut body: Body) -> Result<PageNumber, S::Error> {
         let page = self.store.write(None, &body)?;
         let group = Group { shape: &self.encoder.shape, body: &body };
@@ -286,20 +351,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             let head = self.store.write(None, &body)?;
             mrl_memory::push(&mut self.entries, Entry::without_frame(head))?;
         }
-        self.form_blocks(true)?;
-        for index in 0..self.lists.len() {
-            self.store.check_interrupts()?;
-            self.close_group(index)?;
-            if self.lists[index].last.is_none() {
-                group::format_group(
-                    &mut body,
-                    FIRST_LIST + index as ListId,
-                    0,
-                    &self.encoder.shape,
-                );
-                self.lists[index].last = Some(self.write_group(*body)?);
-            }
-        }
+        self.write_lists()?;
         self.write_frames()?;
         self.write_directory()?;
         self.meta.next_list = FIRST_LIST + self.lists.len() as ListId;
@@ -346,6 +398,11 @@ impl<'a, S: PageStore> Builder<'a, S> {
         }
         Ok(())
     }
+}
+
+/// The bytes of a row's record and copy.
+fn row_bytes(shape: &Shape) -> usize {
+    shape.row.record_bytes() + if shape.keeps_copies() { 2 * shape.dimensions } else { 0 }
 }
 
 /// Rows without distances: those that fill no page yet, and the page written last.

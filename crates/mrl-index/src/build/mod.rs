@@ -3,6 +3,7 @@
 
 mod builder;
 mod rows_waiting;
+pub mod spill;
 
 use half::f16;
 use mrl_memory::OutOfMemory;
@@ -18,6 +19,7 @@ use crate::pages::rows::Row;
 use crate::pages::store::PageStore;
 use crate::threads::workers::Workers;
 pub use builder::Builder;
+use spill::MemorySpill;
 
 /// Rows that a list of a fresh index has on average: more lists cost space (partly filled pages, 16 KB
 /// a list at least), fewer make a query score more summaries.
@@ -68,7 +70,7 @@ impl Plan {
 /// What the storage answers; out of memory.
 pub fn create_empty<S: PageStore>(store: &S, plan: &Plan) -> Result<(), S::Error> {
     let frames = vec![f16::ZERO; plan.dimensions];
-    Builder::new(store, plan, frames, 0, Workers::single())?.finish()
+    Builder::new(store, plan, frames, 0, MemorySpill::default(), Workers::single())?.finish()
 }
 
 /// How many lists are best for so many rows.
@@ -189,7 +191,8 @@ pub fn build<S: PageStore>(
     let workers = Workers::single();
     let frames = frames(plan, &sample, lists, &workers)
         .ok_or(OutOfMemory { bytes: size_of_val(&*sample) })?;
-    let mut builder = Builder::new(store, plan, frames, usize::MAX, workers)?;
+    let mut builder =
+        Builder::new(store, plan, frames, usize::MAX, MemorySpill::default(), workers)?;
     let assigner = builder.assigner()?;
     for (tid, vector) in vectors {
         builder.add(assigner.encode(&[*tid], vector)?)?;
