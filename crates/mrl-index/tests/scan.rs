@@ -282,3 +282,37 @@ fn small_indexes() {
         assert_eq!(found, nearest(&rows, metric, &query, 20), "{metric:?}");
     }
 }
+
+/// Vectors around few centres, that differ from them in all dimensions alike: none stands out among a query's neighbours,
+/// and errors of estimates are as large as what tells them apart. As many rows go on as may be among the nearest.
+#[test]
+fn rows_that_may_be_among_the_nearest_go_on() {
+    let (count, asked, dimensions) = (8000, 60, 192);
+    let mut random = Random(9);
+    let centres: Vec<Vec<f32>> =
+        (0..16).map(|_| (0..dimensions).map(|_| random.normal()).collect()).collect();
+    let mut vectors: Vec<Vec<f16>> = (0..count + asked)
+        .map(|i| {
+            let row: Vec<f32> = centres[i % 16].iter().map(|x| x + 0.7 * random.normal()).collect();
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter().map(|x| f16::from_f32(x / length)).collect()
+        })
+        .collect();
+    let queries = vectors.split_off(count);
+    let rows = numbered(vectors);
+    let (store, directory) = built(&rows, &plan(dimensions, Metric::InnerProduct, false), 5);
+    let recall = |deviations| {
+        let mut found = 0;
+        for query in &queries {
+            let nearest = nearest(&rows, Metric::InnerProduct, query, 10);
+            let steering = Steering { epsilon: deviations, ..Steering::default() };
+            let (tids, counters) = first(&store, &directory, &rows, query, steering, 10);
+            assert!(counters.rows_reranked < 4000 / 2, "{counters:?}");
+            found += tids.iter().filter(|tid| nearest.contains(tid)).count();
+        }
+        found as f64 / (10 * queries.len()) as f64
+    };
+    let by_default = recall(Epsilon::Auto);
+    assert!(by_default >= 0.97, "{by_default}");
+    assert!(recall(Epsilon::Deviations(4.0)) >= 0.99);
+}

@@ -18,6 +18,7 @@ mod queue;
 mod ranking;
 mod round;
 mod seen;
+mod steering;
 mod tuning;
 
 use std::collections::BinaryHeap;
@@ -41,73 +42,8 @@ use probed::{Known, Probed, Search};
 use query::Query;
 use queue::{Exact, Queue, Waiting};
 use ranking::Ranking;
-use round::Round;
-
-/// How many lists the first round probes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Probes {
-    /// As many as have enough rows, by how many lists there are.
-    #[default]
-    Auto,
-    /// Every one.
-    All,
-    /// So many; where they are more than by default, more blocks of each are looked into too.
-    Lists(usize),
-}
-
-/// How many deviations of an estimate's error count, and so how near to what is found a block must come that is looked
-/// into.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum Epsilon {
-    /// As many as were measured to be enough: fewer in later rounds, unless these are strict.
-    #[default]
-    Auto,
-    /// Every row is scored exactly.
-    Exact,
-    /// So many, in every round.
-    Deviations(f32),
-}
-
-/// What happens after the first round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rounds {
-    /// A nearer row found in a later round comes late.
-    #[default]
-    Relaxed,
-    /// It is left out.
-    Strict,
-    /// There is none.
-    One,
-}
-
-/// Which rows are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wanted {
-    /// All, those without distances last.
-    #[default]
-    All,
-    /// Those that have a vector.
-    NotNull,
-    /// Those whose vector is NULL.
-    OnlyNull,
-}
-
-/// How to scan.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Steering {
-    /// Of the first round; each later one makes the lists probed two or four times as many.
-    pub probes: Probes,
-    /// A row waits by its estimate plus so many deviations; the funnel's margin goes by them too.
-    pub epsilon: Epsilon,
-    /// Whether there are later rounds, and what becomes of nearer rows found there.
-    pub rounds: Rounds,
-    /// Rows with a vector, without one, or both.
-    pub wanted: Wanted,
-    /// Score the rows of every block (to measure what the funnel saves).
-    pub no_funnel: bool,
-    /// The most rows to score exactly; `None` for no limit.
-    pub most_reranked: Option<u64>,
-}
+use round::{GoOn, Rest, Round};
+pub use steering::{Epsilon, Probes, Rounds, Steering, Wanted};
 
 /// What a scan has done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -193,6 +129,8 @@ pub struct Scan {
     returned: u64,
     last: Option<Exact>,
     waiting: Queue,
+    /// What of the latest round has not gone on, where some of it may be among the nearest.
+    rest: Option<Rest>,
     /// Of how many rows that come next the reranker has been told.
     prefetched: usize,
     exact: BinaryHeap<Exact>,
@@ -234,6 +172,7 @@ impl Scan {
             returned: 0,
             last: None,
             waiting: Queue::default(),
+            rest: None,
             prefetched: 0,
             exact: BinaryHeap::new(),
             phase,
@@ -270,7 +209,7 @@ impl Scan {
                 self.round(store, reranker)?;
                 continue;
             }
-            let bound = self.waiting.best();
+            let bound = self.waiting.best().or(self.rest.map(|rest| rest.upper));
             if let Some(best) = self.exact.peek()
                 && bound.is_none_or(|bound| self.query.score_of(best.distance()) >= bound)
             {
@@ -289,6 +228,7 @@ impl Scan {
             }
             match self.waiting.pop(|| store.check_interrupts())? {
                 Some(waiting) => self.rerank(store, reranker, waiting)?,
+                None if self.rest.is_some() => self.go_on(store)?,
                 None if self.steering.rounds == Rounds::One || self.is_limit_reached() => {
                     self.begin_tail(Phase::End);
                 }
@@ -326,6 +266,7 @@ impl Scan {
         }
         if self.is_limit_reached() {
             self.waiting.clear();
+            self.rest = None;
         }
         let distance = match waiting.copy {
             NONE => reranker.row(waiting.tid)?,
@@ -357,7 +298,7 @@ impl Scan {
         if self.counters.rounds == 0 {
             return true;
         }
-        let used_up = self.waiting.is_empty() && self.exact.is_empty();
+        let used_up = self.waiting.is_empty() && self.exact.is_empty() && self.rest.is_none();
         self.more && self.steering.rounds != Rounds::One && (used_up || self.returned >= self.quota)
     }
 
@@ -390,11 +331,28 @@ impl Scan {
         let is_complete = plan.is_complete(probed, seen, scored);
         self.quota = self.returned + plan.returned(scored, is_complete);
         let most = plan.finished(scored, is_complete);
-        let waiting = round.finish(&search, &self.known, &mut self.probed, most, plan.epsilon())?;
+        let most_rows = most.saturating_mul(tuning::MOST_GO_ON);
+        self.take_on(&search, GoOn { rows: most, most: most_rows, epsilon: plan.epsilon() })
+    }
+
+    /// Lets more rows of the latest round go on, whose scores are there: of those that have, all have been compared, and
+    /// none that was found is better than others may be.
+    fn go_on<S: PageStore>(&mut self, store: &S) -> Result<(), S::Error> {
+        let Some(rest) = self.rest else { return Ok(()) };
+        let (directory, query) = (self.directory.clone(), self.query.clone());
+        let search = Search { store, directory: &directory, query: &query };
+        self.take_on(&search, rest.next)
+    }
+
+    /// The best rows of the latest round wait.
+    fn take_on<S: PageStore>(&mut self, search: &Search<S>, go_on: GoOn) -> Result<(), S::Error> {
+        let round = &mut self.workspace.0;
+        let (waiting, rest) = round.finish(search, &self.known, &mut self.probed, go_on)?;
+        self.rest = rest;
         self.counters.codes_finished += waiting.len() as u64;
         let has_more = self.probed.iter().any(Probed::has_more);
-        self.more = probed < directory.live_lists().len() || has_more;
-        self.waiting.add(waiting, || store.check_interrupts())?;
+        self.more = self.probed.len() < search.directory.live_lists().len() || has_more;
+        self.waiting.add(waiting, || search.store.check_interrupts())?;
         self.prefetched = 0;
         Ok(())
     }

@@ -53,6 +53,11 @@ impl Probed {
         }
     }
 
+    /// Those of a block that have gone on.
+    pub fn gone(&self, number: usize) -> u32 {
+        self.gone.get(number).copied().unwrap_or(0)
+    }
+
     pub fn add_gone(&mut self, number: usize, rows: u32) -> Result<(), OutOfMemory> {
         /// As many blocks as most lists have.
         const AT_ONCE: usize = 64;

@@ -63,6 +63,26 @@ pub(crate) struct Further {
     least_row: f32,
 }
 
+/// How many rows of a round go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GoOn {
+    /// About so many, with those that have before.
+    pub rows: usize,
+    /// After further parts of them at most so many.
+    pub most: usize,
+    /// By their estimates plus so many deviations of the error.
+    pub epsilon: f32,
+}
+
+/// The rows of a round that have not gone on, and may.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rest {
+    /// Their scores may be as great as this, by as many deviations as count.
+    pub upper: f32,
+    /// What goes on next.
+    pub next: GoOn,
+}
+
 /// What is kept, while its page is at hand, of a block of whose rows some may go on.
 #[derive(Debug, Clone, Copy)]
 struct Scored {
@@ -176,21 +196,23 @@ impl Round {
         Ok(scored)
     }
 
-    /// About `most` rows, those with the best scores, go on: they wait for their exact distances, by their
-    /// estimate plus `epsilon` deviations of its error.
+    /// The rows with the best scores go on, less those that have before: they wait for their exact distances. Returns the
+    /// others too, if there are any.
     pub fn finish<S: PageStore>(
         &mut self,
         search: &Search<S>,
         known: &Known,
         probed: &mut [Probed],
-        most: usize,
-        epsilon: f32,
-    ) -> Result<Vec<Waiting>, S::Error> {
+        go_on: GoOn,
+    ) -> Result<(Vec<Waiting>, Option<Rest>), S::Error> {
         /// Blocks, and rows, after which it is asked whether the work is to end: there may be millions.
         const BLOCKS_A_PAUSE: usize = 64;
         const ROWS_A_PAUSE: usize = 1 << 16;
-        let bar = bar(self.scores.as_flattened(), most);
-        let mut equal = self.room_for_equal(bar, most);
+        let shape = search.shape();
+        let GoOn { rows, most, epsilon } = go_on;
+        let bar = bar(self.scores.as_flattened(), rows);
+        let mut equal = self.room_for_equal(bar, rows);
+        let are_equal = equal < usize::MAX;
         let mut going_on = GoingOn::default();
         for place in 0..self.scored.len() {
             if place.is_multiple_of(BLOCKS_A_PAUSE) {
@@ -198,7 +220,10 @@ impl Round {
             }
             let scores = &self.scores[place];
             let mut chosen = mrl_kernels::at_least(scores, bar);
-            if equal < usize::MAX {
+            if chosen != 0 {
+                chosen &= !self.gone(place, probed, shape);
+            }
+            if are_equal {
                 for row in bits(chosen & !mrl_kernels::at_least(scores, bar.next_up())) {
                     if equal == 0 {
                         chosen &= !(1 << row);
@@ -207,10 +232,17 @@ impl Round {
                 }
             }
             if chosen != 0 {
-                self.go_on(place, chosen, search.shape(), known, probed, &mut going_on)?;
+                self.go_on(place, chosen, shape, known, probed, &mut going_on)?;
             }
         }
         let GoingOn { mut waiting, squared_errors } = going_on;
+        let squared_error = squared_errors.iter().sum::<f32>() / squared_errors.len().max(1) as f32;
+        let upper = bar + epsilon * squared_error.sqrt();
+        let next = GoOn { rows: rows.saturating_mul(tuning::MORE_GO_ON), ..go_on };
+        // Many that are equal are no nearer than those of them that go on. Of no number nothing follows, and where nothing
+        // has gone on nothing more will.
+        let may = bar > NO_BAR && upper.is_finite() && !waiting.is_empty() && next.rows <= most;
+        let rest = (may && !are_equal).then_some(Rest { upper, next });
         let both = waiting.chunks_mut(ROWS_A_PAUSE).zip(squared_errors.chunks(ROWS_A_PAUSE));
         for (rows, squared_errors) in both {
             search.store.check_interrupts()?;
@@ -223,7 +255,7 @@ impl Round {
                 }
             }
         }
-        Ok(waiting)
+        Ok((waiting, rest))
     }
 
     /// How many of the rows whose score is the bar itself go on: where they are many, as those of equal vectors are, no
@@ -234,6 +266,14 @@ impl Round {
             true => usize::MAX,
             false => most.saturating_sub(passing(bar.next_up())).max(1),
         }
+    }
+
+    /// Those of the rows of a scored block that have gone on.
+    fn gone(&self, place: usize, probed: &[Probed], shape: &Shape) -> u32 {
+        let block = self.seen.block(self.scored[place].place);
+        let group = self.seen.group(block);
+        let number = block_number(group.ordinal, block.index as usize, shape);
+        probed[group.probed].gone(number)
     }
 
     /// Lets the chosen rows of a scored block go on, with their references.

@@ -78,6 +78,10 @@ pub(crate) const MOST_PARTS: f64 = 3.0;
 pub(crate) const BEST_ROWS: usize = 24;
 /// Deviations of an estimate's error.
 pub(crate) const EPSILON: f32 = 2.3;
+/// How many times as many rows of a round have gone on after each further part of them has, and after the last: where
+/// all are equally near nothing would end it before.
+pub(crate) const MORE_GO_ON: usize = 2;
+pub(crate) const MOST_GO_ON: usize = 8;
 /// In later rounds, whose rows are many, and matter less each.
 pub(crate) const EPSILON_LATER: f32 = 1.5;
 
