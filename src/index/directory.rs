@@ -6,29 +6,29 @@ use std::rc::Rc;
 
 use mrl_index::lists::directory::Directory;
 use mrl_memory::Kept;
-use pgrx::pg_sys;
 
 use crate::index::pages::BufferStore;
 use crate::server::error::SqlError;
-use crate::server::{buffer, memory};
+use crate::server::{buffer, memory, table};
 
 /// What the copies that a session keeps may take together: those of 50 million rows of 384 dimensions.
 const MOST_BYTES: usize = 64 << 20;
 
 thread_local! {
-    static KEPT: RefCell<Kept<pg_sys::Oid, Directory>> = RefCell::default();
+    static KEPT: RefCell<Kept<table::Storage, Directory>> = RefCell::default();
 }
 
-/// An index's directory as it is now. The meta page names the storage it belongs to, so a copy is
-/// never taken for that of another.
-pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>, SqlError> {
+/// An index's directory as it is now. It is kept by the index's storage: an index that has been moved and moved back has
+/// two, which were the same once.
+pub fn current(store: &BufferStore) -> Result<Rc<Directory>, SqlError> {
     if memory::check().is_err() {
         // It may be what the session keeps that lies in the reserve, and would lie there to its end.
         KEPT.take();
         buffer::forget();
         memory::check()?;
     }
-    let kept = KEPT.with_borrow_mut(|kept| kept.get(index));
+    let storage = store.storage();
+    let kept = KEPT.with_borrow_mut(|kept| kept.get(storage));
     let newer = match &kept {
         Some(directory) => directory.refreshed(store)?,
         None => Some(Directory::read(store)?),
@@ -41,7 +41,7 @@ pub fn current(index: pg_sys::Oid, store: &BufferStore) -> Result<Rc<Directory>,
                 None => Directory::read(store)?,
             });
             KEPT.with_borrow_mut(|kept| {
-                kept.keep(index, directory.clone(), MOST_BYTES, Directory::bytes);
+                kept.keep(storage, directory.clone(), MOST_BYTES, Directory::bytes);
             });
             Ok(directory)
         }

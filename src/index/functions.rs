@@ -82,10 +82,14 @@ impl Opened {
         unsafe { BufferStore::new(self.index) }
     }
 
-    /// An error with the index's name.
+    /// An error with the index's name. On a standby recovery may have given a page another use meanwhile.
     fn named<T>(&self, result: Result<T, SqlError>) -> Result<T, SqlError> {
-        // SAFETY: open as long as this value.
-        result.map_err(|error| error.in_index(&unsafe { name_of(self.index) }))
+        // SAFETY: open as long as this value; shared memory is read.
+        let (name, in_recovery) = unsafe { (name_of(self.index), pg_sys::RecoveryInProgress()) };
+        result.map_err(|error| {
+            let error = if in_recovery { error.perhaps_of_recovery() } else { error };
+            error.in_index(&name)
+        })
     }
 }
 

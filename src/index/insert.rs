@@ -78,13 +78,13 @@ unsafe fn add(
     unchanged: bool,
 ) -> Result<(), SqlError> {
     // SAFETY: by contract.
-    let (store, vector, oid) = unsafe {
+    let (store, vector) = unsafe {
         let vector = value.map(|value| Vector::from_sql(value)).transpose()?;
-        (BufferStore::new(index), vector, (*index).rd_id)
+        (BufferStore::new(index), vector)
     };
     let mut stale_epoch = None;
     loop {
-        let directory = directory::current(oid, &store)?;
+        let directory = directory::current(&store)?;
         if let Some(list) = insert::list_without_distances(&directory, vector.as_deref()) {
             return insert::insert_reference(&store, &directory, list, tid);
         }

@@ -221,7 +221,7 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc, store: &BufferStore) -> Result<Rows
         }
         let Some(wanted) = wanted_by(scan)? else { return Ok(Rows::Any(Vec::new().into_iter())) };
         // After the snapshot was taken: what it sees is in the lists of this copy.
-        let directory = directory::current((*index).rd_id, store)?;
+        let directory = directory::current(store)?;
         let dimensions = directory.meta.dimensions;
         let steering = steering(&options_of(index), wanted);
         if (*scan).numberOfOrderBys == 0 {

@@ -6,6 +6,21 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 
+/// What tells a relation's storage from all others of a database: the relation, its tablespace and its file.
+pub type Storage = (pg_sys::Oid, pg_sys::Oid, pg_sys::Oid);
+
+/// # Safety
+/// The relation is open.
+pub unsafe fn storage_of(relation: pg_sys::Relation) -> Storage {
+    // SAFETY: by contract.
+    let relation = unsafe { &*relation };
+    #[cfg(any(feature = "pg13", feature = "pg14", feature = "pg15"))]
+    let (tablespace, file) = (relation.rd_node.spcNode, relation.rd_node.relNode);
+    #[cfg(not(any(feature = "pg13", feature = "pg14", feature = "pg15")))]
+    let (tablespace, file) = (relation.rd_locator.spcOid, relation.rd_locator.relNumber);
+    (relation.rd_id, tablespace, file)
+}
+
 /// A routine that every table has.
 macro_rules! routine {
     ($table:expr, $name:ident) => {

@@ -85,6 +85,10 @@ class Standby:
         self._control(binaries or self.binaries, "-l", self.log, "start")
         self.is_running = True
 
+    def promote(self):
+        """Ends its following: from now on it takes writes."""
+        self._control(self.binaries, "promote")
+
     def remove(self):
         self.stop()
         shutil.rmtree(self.data)

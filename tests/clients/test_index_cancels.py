@@ -29,6 +29,12 @@ STATEMENTS = {
     "build that keeps vectors": Statement(
         "CREATE INDEX other ON t USING mrl (emb mrlvec_cosine_ops) WITH (rerank = index)", after="DROP INDEX other"
     ),
+    # All rows in one list, most of which wait in a temporary file.
+    "build of one list in little memory": Statement(
+        "CREATE INDEX other ON t USING mrl (emb) WITH (lists = 1, rerank = index)",
+        before="SET maintenance_work_mem = '1MB'",
+        after="DROP INDEX other",
+    ),
     "rebuild": Statement("REINDEX INDEX t_emb"),
     "inserts": Statement("INSERT INTO t SELECT id + 100000, n, emb FROM t", after="DELETE FROM t WHERE id >= 100000"),
     "updates": Statement("UPDATE t SET n = n + 1"),
@@ -103,8 +109,34 @@ def test_a_cancel_takes_effect_soon(table, name):
     assert problems(table, "t_emb") == []
 
 
+def test_the_progress_of_a_build(table):
+    """Another session sees each phase of builds, and how many of the table's blocks are read."""
+    seen, over = set(), threading.Event()
+    wanted = {f"building index: {phase}" for phase in ["sampling table", "performing k-means", "loading tuples", "writing lists"]}
+    phases = lambda: {phase for phase, _, _ in seen}  # noqa: E731
+    deadline = time.monotonic() + DEADLINE
+
+    def watch():
+        with psycopg.connect(table.info.dsn, autocommit=True) as watcher:
+            while not over.is_set():
+                seen.update(watcher.execute("SELECT phase, blocks_done, blocks_total FROM pg_stat_progress_create_index").fetchall())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        while not wanted <= phases():
+            assert time.monotonic() < deadline, phases()
+            table.execute("REINDEX INDEX t_emb")
+    finally:
+        over.set()
+        watcher.join()
+    (blocks,) = table.execute("SELECT relpages FROM pg_class WHERE relname = 't'").fetchone()
+    loading = {(done, total) for phase, done, total in seen if phase == "building index: loading tuples"}
+    assert any(total == blocks and 0 < done <= total for done, total in loading), loading
+
+
 SPLITTING = """
-    SELECT FROM pg_locks WHERE pid = %s AND relation = 'wide_emb'::regclass AND locktype = 'page'
+    SELECT FROM pg_locks WHERE pid = %s AND classid = 'wide_emb'::regclass AND locktype = 'object'
     AND mode = 'ShareUpdateExclusiveLock' AND granted
 """
 

@@ -16,6 +16,31 @@ def make(connection, rows):
     fill(connection, "t", id=np.arange(rows), emb=clustered(rows, 64, 1))
 
 
+def test_an_index_that_was_to_move(cluster):
+    """What a session knows of the lists of an index's copy, which a rollback takes back, it doesn't take for those of the index."""
+    server = cluster()
+    folder = server.data.parent / "elsewhere"
+    folder.mkdir()
+    shutil.chown(folder, server_user())
+    queries = [literal(query) for query in clustered(30, 64, 5)]
+    ask = "SELECT array_agg(id) FROM (SELECT id FROM t ORDER BY emb <#> '{}' LIMIT 10) s"
+    with server.connect() as first, server.connect() as second:
+        make(first, 3000)
+        first.execute(f"CREATE TABLESPACE elsewhere LOCATION '{folder}'")
+        first.execute("CREATE INDEX t_emb ON t USING mrl (emb)")
+        for session in [first, second]:
+            session.execute("SET enable_seqscan = off; SET enable_sort = off")
+        first.execute("BEGIN; ALTER INDEX t_emb SET TABLESPACE elsewhere")
+        fill(first, "t", id=np.arange(10_000, 20_000), emb=clustered(10_000, 64, 2))
+        first.execute(ask.format(queries[0]))
+        first.execute("ROLLBACK")
+        fill(second, "t", id=np.arange(20_000, 30_000), emb=clustered(10_000, 64, 3))
+        for query in queries:
+            assert first.execute(ask.format(query)).fetchone() == second.execute(ask.format(query)).fetchone()
+        fill(first, "t", id=np.arange(30_000, 34_000), emb=clustered(4000, 64, 4))
+        assert problems(first, "t_emb") == []
+
+
 @pytest.fixture
 def small_disk(cluster):
     """A server, and a tablespace of 4 MB on a file system of its own."""

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 import pytest
 from clusters import ROOT
-from rows import BY_INDEX, clustered, fill, literal, plan, problems
+from rows import BY_INDEX, EXACT, both_ways, clustered, fill, literal, plan, problems
 from workload import DEADLINE, TABLE, churn, queries_of, run_all
 
 
@@ -42,6 +42,42 @@ def test_a_standby_has_the_same_pages_and_answers(cluster, standby):
             for index in ["t_emb", "t_copies"]:
                 assert problems(reader, index) == []
     assert "inconsistent page" not in copy.log.read_text()
+
+
+def test_a_standby_that_is_promoted(cluster, standby):
+    """The primary is killed amid splits: the indexes go on on the standby; one without a log is empty there, and usable."""
+    primary = cluster("max_wal_senders = 4")
+    connection = primary.connect()
+    connection.execute(TABLE)
+    connection.execute("CREATE UNLOGGED TABLE u (id int, emb mrlvec(32)); CREATE INDEX u_emb ON u USING mrl (emb)")
+    fill(connection, "t", id=np.arange(3000), n=np.arange(3000), emb=clustered(3000, 32, 1))
+    fill(connection, "u", id=np.arange(500), emb=clustered(500, 32, 1))
+    copy = standby(primary)
+    copy.start()
+    for first in range(10_000, 24_000, 2000):
+        fill(connection, "t", id=np.arange(first, first + 2000), n=np.zeros(2000, int), emb=clustered(2000, 32, first))
+    connection.execute("DELETE FROM t WHERE id % 5 = 0; UPDATE t SET n = n + 1 WHERE id % 3 = 0")
+    copy.wait_for(connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0])
+    # A change that is not committed when the primary ends.
+    connection.execute("BEGIN")
+    fill(connection, "t", id=np.arange(50_000, 58_000), n=np.zeros(8000, int), emb=clustered(8000, 32, 2))
+    primary.kill()
+    connection.close()
+    copy.promote()
+    with copy.connect() as connection:
+        fill(connection, "t", id=np.arange(70_000, 80_000), n=np.zeros(10_000, int), emb=clustered(10_000, 32, 3))
+        connection.execute("UPDATE t SET n = n + 1 WHERE id % 2 = 0; DELETE FROM t WHERE id % 7 = 0")
+        connection.execute("VACUUM t")
+        assert connection.execute("SELECT count(*) FROM u").fetchone() == (0,)
+        fill(connection, "u", id=np.arange(900), emb=clustered(900, 32, 4))
+        connection.execute(EXACT)
+        for table in ["t", "u"]:
+            assert problems(connection, f"{table}_emb") == []
+            for query in clustered(5, 32, 5):
+                ask = f"SELECT emb <#> '{literal(query)}' FROM {table} ORDER BY emb <#> '{literal(query)}' LIMIT 200"
+                by_index, by_table = both_ways(connection, ask, f"{table}_emb")
+                assert by_index == by_table
+    primary.control("start")
 
 
 def ask_standby(connection, query, exact, counts):

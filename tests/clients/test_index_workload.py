@@ -64,8 +64,8 @@ def test_autovacuum_comes_between_scans_and_inserts(cluster):
 
 
 BESIDE_A_SPLIT = """
-    SELECT inserts.pid, inserts.page FROM pg_locks inserts JOIN pg_locks splits USING (relation, page)
-    WHERE inserts.relation = 'wide_emb'::regclass AND inserts.locktype = 'page' AND splits.locktype = 'page'
+    SELECT inserts.pid, inserts.objid FROM pg_locks inserts JOIN pg_locks splits USING (locktype, classid, objid)
+    WHERE classid = 'wide_emb'::regclass AND locktype = 'object'
       AND inserts.granted AND inserts.mode = 'RowExclusiveLock'
       AND splits.granted AND splits.mode = 'ShareUpdateExclusiveLock' AND inserts.pid <> splits.pid
 """

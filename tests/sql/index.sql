@@ -97,6 +97,43 @@ SELECT bool_or(line LIKE '%Sort%') AS sorts FROM plan_of('SELECT id FROM rows OR
 
 SELECT pg_index_column_has_property('rows_emb', 1, 'distance_orderable') AS by_distance, pg_index_column_has_property('rows_emb', 1, 'returnable') AS returnable;
 
+SELECT property, pg_index_has_property('rows_emb', property) FROM unnest(ARRAY['clusterable', 'index_scan', 'bitmap_scan', 'backward_scan']) property;
+SELECT property, pg_indexam_has_property(oid, property) FROM pg_am, unnest(ARRAY['can_order', 'can_unique', 'can_multi_col', 'can_exclude', 'can_include']) property WHERE amname = 'mrl';
+
+-- An index's own probes and epsilon count where the session's are at auto.
+CREATE FUNCTION asked() RETURNS TABLE (lists bigint, all_compared boolean) LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM id FROM rows ORDER BY emb <=> made(5, 24) LIMIT 1;
+    RETURN QUERY SELECT lists_probed, rows_reranked >= 10000 FROM mrl_scan_stats();
+END $$;
+SELECT lists, all_compared FROM asked();
+ALTER INDEX rows_cosine SET (probes = 2);
+SELECT lists, all_compared FROM asked();
+SET mrl.probes = 4;
+SELECT lists, all_compared FROM asked();
+RESET mrl.probes;
+SELECT lists, all_compared FROM asked();
+ALTER INDEX rows_cosine SET (probes = all, epsilon = exact);
+SELECT lists, all_compared FROM asked();
+SET mrl.epsilon = 1;
+SELECT lists, all_compared FROM asked();
+RESET mrl.epsilon;
+ALTER INDEX rows_cosine RESET (probes, epsilon);
+SELECT lists, all_compared FROM asked();
+DROP FUNCTION asked;
+
+-- Recall falls with what is looked into, and is whole where all is.
+SELECT recall > 0.95 AS by_default FROM mrl_recall('rows_emb', 30, 20);
+SET mrl.probes = 1;
+SET mrl.epsilon = 0;
+SET mrl.iterative_scan = off;
+SELECT recall < 0.9 AS by_little FROM mrl_recall('rows_emb', 30, 20);
+SET mrl.probes = 'all';
+SET mrl.epsilon = 'exact';
+SELECT recall AS exactly FROM mrl_recall('rows_emb', 30, 20);
+RESET mrl.probes;
+RESET mrl.epsilon;
+RESET mrl.iterative_scan;
+
 -- What a scan did, and what the index consists of.
 SELECT id FROM rows ORDER BY emb <#> made(5, 24) LIMIT 1;
 SELECT index, rounds, lists_probed > 0 AS lists, codes_scored >= codes_finished AS codes, rows_reranked > 0 AS reranked, rows_returned FROM mrl_scan_stats();

@@ -21,6 +21,8 @@
 //! Promises: no thread is started and none of another pool is used ([`threads`]); nothing panics on
 //! what a file, a caller or a text holds; the embedding of a text depends on that text alone.
 
+#![forbid(unsafe_code)]
+
 mod arch;
 mod config;
 mod description;

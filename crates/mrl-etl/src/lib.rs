@@ -3,6 +3,8 @@
 //!
 //! Depends on nothing of the server and nothing of the encoder.
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 mod template;
 

@@ -20,6 +20,7 @@
 //!
 //! Depends on `mrl-kernels` and `mrl-memory`; knows nothing of PostgreSQL.
 
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod build;

@@ -12,7 +12,7 @@ use crate::lists::directory::Directory;
 use crate::lists::tail;
 use crate::pages::group::{self, Group, References, Tid};
 use crate::pages::meta::{Entry, FIRST_LIST, META_PAGE, Meta, State};
-use crate::pages::page::{self, ListId, NONE, PageNumber, damaged};
+use crate::pages::page::{self, Kind, ListId, NONE, PageNumber, damaged};
 use crate::pages::references::{count_references, read_references, relink};
 use crate::pages::rows::{self, Rows};
 use crate::pages::shape::Shape;
@@ -338,8 +338,9 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
             }
         }
     }
-    // Of each list that they name, pages that belonged to nothing.
-    let mut stray: BTreeMap<ListId, Vec<PageNumber>> = BTreeMap::new();
+    // Of each list that they name, pages that belonged to nothing: groups, and others. They are freed in this order, that of
+    // who follows a list, as a standby locks them in it too.
+    let mut stray: BTreeMap<ListId, [Vec<PageNumber>; 2]> = BTreeMap::new();
     for page in (0..pages).filter(|page| !used.contains(page)) {
         store.rest();
         store.check_interrupts()?;
@@ -350,10 +351,13 @@ fn sweep<S: PageStore>(store: &S) -> Result<(Swept, Vec<ListId>), S::Error> {
             store.offer(page)?;
             swept.free += 1;
         } else {
-            mrl_memory::push(stray.entry(page::list(&body)).or_default(), page)?;
+            let is_other = usize::from(!matches!(page::kind(&body, page), Ok(Kind::Group)));
+            let of_list = stray.entry(page::list(&body)).or_default();
+            mrl_memory::push(&mut of_list[is_other], page)?;
         }
     }
-    for (list, mut pages) in stray {
+    for (list, [mut pages, others]) in stray {
+        mrl_memory::extend(&mut pages, &others)?;
         // An insert may have linked them since: ask again while nobody inserts.
         let _list_locks = lock_alone(store, list)?;
         if directory.entries.get(list as usize).is_some_and(|entry| entry.state == State::Live) {

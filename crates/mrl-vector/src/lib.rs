@@ -10,6 +10,8 @@
 //! it into a slice that the caller has allocated, so that the extension can hand in the server's
 //! own memory.
 
+#![forbid(unsafe_code)]
+
 pub mod arithmetic;
 pub mod convert;
 mod decimal;

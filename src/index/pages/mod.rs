@@ -8,8 +8,8 @@
 //! A page that is read again is looked for in the buffer where it was before, which saves the way through
 //! the server's table of buffers (module `server::buffer`).
 //!
-//! Locks are the server's: a buffer's content lock for a page, a heavyweight page lock, which nobody
-//! else takes on an index of ours, for a list. What an error leaves locked the server releases.
+//! Locks are the server's: a buffer's content lock for a page, a heavyweight lock (module `lock`) for a list. What an
+//! error leaves locked the server releases.
 
 use std::cell::Cell;
 use std::ptr;
@@ -28,7 +28,7 @@ use crate::index::pages::page::{
 };
 use crate::server::buffer::{self, Recent};
 use crate::server::error::SqlError;
-use crate::server::memory;
+use crate::server::{memory, table};
 
 mod change;
 mod lock;
@@ -81,6 +81,12 @@ impl BufferStore {
         let (fork, recent) = (pg_sys::ForkNumber::INIT_FORKNUM, Rc::default());
         let (strategy, snapshot) = (ptr::null_mut(), Cell::new(ptr::null_mut()));
         Self { index, fork, known_pages: Cell::new(0), recent, strategy, snapshot }
+    }
+
+    /// What tells the pages from those that the index has had, or will have.
+    pub fn storage(&self) -> table::Storage {
+        // SAFETY: the relation is open.
+        unsafe { table::storage_of(self.index) }
     }
 
     /// Pages are read by this snapshot from now on: releases up to 16 may be set to give up old ones, whose rows vacuum

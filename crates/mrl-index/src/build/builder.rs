@@ -144,8 +144,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
     /// Moves the rows that wait in memory out of it.
     fn spill_all(&mut self) -> Result<(), S::Error> {
         for list in &mut self.lists {
-            self.store.check_interrupts()?;
-            list.rows.spill(&mut *self.spill)?;
+            list.rows.spill(&mut *self.spill, || self.store.check_interrupts())?;
         }
         self.waiting = 0;
         Ok(())
@@ -161,8 +160,7 @@ impl<'a, S: PageStore> Builder<'a, S> {
             if next > first && rows.spilled() > room {
                 break;
             }
-            self.store.check_interrupts()?;
-            rows.bring_back(&mut *self.spill, room, row_bytes)?;
+            rows.bring_back(&mut *self.spill, room, row_bytes, || self.store.check_interrupts())?;
             next += 1;
             room = room.saturating_sub(rows.len());
             if rows.spilled() > 0 {
@@ -192,11 +190,12 @@ impl<'a, S: PageStore> Builder<'a, S> {
     fn form_blocks(&mut self, lists: Range<usize>, is_complete: bool) -> Result<(), S::Error> {
         let orders = self.arranged(lists.clone())?;
         for (index, order) in lists.clone().zip(orders) {
-            self.store.check_interrupts()?;
             let rows = self.lists[index].rows.take();
             let is_last = is_complete || index + 1 < lists.end;
             let whole = if is_last { order.len() } else { order.len() / ROWS * ROWS };
             for block in order[..whole].chunks(ROWS) {
+                // A list may have all rows of a table.
+                self.store.check_interrupts()?;
                 self.append(index, block.iter().map(|place| rows.get(*place as usize)))?;
             }
             for place in &order[whole..] {

@@ -107,8 +107,12 @@ impl RowsWaiting {
         Self { pieces, record_bytes: self.record_bytes, ..Self::default() }
     }
 
-    /// Moves those in memory out of it, as a chunk.
-    pub fn spill<E>(&mut self, to: &mut dyn Spill<Error = E>) -> Result<(), E> {
+    /// Moves those in memory out of it, as a chunk. For each piece `pause` is called, which may end the work.
+    pub fn spill<E>(
+        &mut self,
+        to: &mut dyn Spill<Error = E>,
+        pause: impl Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
         let rows = self.len();
         if rows == 0 {
             return Ok(());
@@ -118,6 +122,7 @@ impl RowsWaiting {
         header[8..].copy_from_slice(&self.newest.rows.to_le_bytes());
         let place = to.write(&header)?;
         for piece in std::mem::take(&mut self.pieces) {
+            pause()?;
             let mut tids = [0; 8 * ROWS_A_PIECE];
             for (to, tid) in tids.as_chunks_mut().0.iter_mut().zip(&piece.tids) {
                 *to = tid.to_le_bytes();
@@ -131,12 +136,13 @@ impl RowsWaiting {
     }
 
     /// Brings rows back into memory, chunk after chunk, as long as there are not more than `room` in all; one chunk in
-    /// any case. Each row has so many bytes.
+    /// any case. Each row has so many bytes. `pause` as in [`RowsWaiting::spill`].
     pub fn bring_back<E: From<OutOfMemory>>(
         &mut self,
         from: &mut dyn Spill<Error = E>,
         room: usize,
         row_bytes: usize,
+        pause: impl Fn() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut bytes = mrl_memory::filled(0, ROWS_A_PIECE * (8 + row_bytes))?;
         let mut is_first = true;
@@ -151,6 +157,7 @@ impl RowsWaiting {
             self.spilled -= rows as usize;
             let mut left = rows as usize;
             while left > 0 {
+                pause()?;
                 let count = left.min(ROWS_A_PIECE);
                 let bytes = &mut bytes[..count * (8 + row_bytes)];
                 from.read(place, bytes)?;
@@ -206,7 +213,7 @@ mod tests {
                         list.push(tid.into(), &row(tid, copy)).unwrap();
                         tid += 1;
                     }
-                    list.spill(&mut spill).unwrap();
+                    list.spill(&mut spill, || Ok(())).unwrap();
                     assert_eq!(list.len(), 0);
                 }
             }
@@ -214,7 +221,8 @@ mod tests {
             for list in &mut lists {
                 assert_eq!(list.spilled(), 102);
                 while list.spilled() > 0 {
-                    list.bring_back(&mut spill, room, 3 + copy.unwrap_or(0)).unwrap();
+                    let row_bytes = 3 + copy.unwrap_or(0);
+                    list.bring_back(&mut spill, room, row_bytes, || Ok(())).unwrap();
                     assert!(list.len() <= room.max(33));
                     let rows = list.take();
                     found.extend((0..rows.len()).map(|place| {
