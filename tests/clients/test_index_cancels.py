@@ -113,7 +113,7 @@ def test_the_progress_of_a_build(table):
     """Another session sees each phase of builds, and how many of the table's blocks are read."""
     seen, over = set(), threading.Event()
     wanted = {f"building index: {phase}" for phase in ["sampling table", "performing k-means", "loading tuples", "writing lists"]}
-    phases = lambda: {phase for phase, _, _ in seen}  # noqa: E731
+    phases = lambda: {phase for phase, _, _ in list(seen)}  # noqa: E731
     deadline = time.monotonic() + DEADLINE
 
     def watch():

@@ -212,7 +212,7 @@ def test_many_sessions_fill_an_index(cluster):
     server = cluster()
     with server.connect() as connection:
         make_table(connection, 0)
-    stop = threading.Event()
+    stop, failures = threading.Event(), []
 
     def add(worker):
         with server.connect() as connection:
@@ -222,13 +222,14 @@ def test_many_sessions_fill_an_index(cluster):
                 fill(connection, "t", id=np.arange(first, first + 1000), n=np.arange(1000) % 6, emb=vectors)
 
     threads = [threading.Thread(target=add, args=(worker,)) for worker in range(8)]
-    cleaner = threading.Thread(target=vacuum, args=(server, stop, failures, vacuums))
+    cleaner = threading.Thread(target=vacuum, args=(server, stop, failures, []))
     for thread in [*threads, cleaner]:
         thread.start()
     for thread in threads:
         thread.join()
     stop.set()
     cleaner.join()
+    assert failures == []
     with server.connect() as connection:
         sound(connection)
         assert connection.execute("SELECT lists > 8, rows FROM mrl_index_info('t_emb')").fetchone() == (True, 32_000)

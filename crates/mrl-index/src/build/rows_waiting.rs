@@ -71,9 +71,12 @@ impl RowsWaiting {
         self.record_bytes = row.record.len();
         if self.pieces.last().is_none_or(|piece| piece.tids.len() == ROWS_A_PIECE) {
             let mut piece = Piece::default();
-            mrl_memory::reserve(&mut piece.tids, ROWS_A_PIECE)?;
-            let bytes = row.record.len() + row.copy.len();
-            mrl_memory::reserve(&mut piece.bytes, ROWS_A_PIECE * bytes)?;
+            // Of many lists each may have a few rows: the first piece grows with them.
+            if !self.pieces.is_empty() {
+                mrl_memory::reserve(&mut piece.tids, ROWS_A_PIECE)?;
+                let bytes = row.record.len() + row.copy.len();
+                mrl_memory::reserve(&mut piece.bytes, ROWS_A_PIECE * bytes)?;
+            }
             mrl_memory::push(&mut self.pieces, piece)?;
         }
         let Some(piece) = self.pieces.last_mut() else { return Ok(()) };

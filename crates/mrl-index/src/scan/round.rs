@@ -102,6 +102,8 @@ pub(crate) struct Round {
     /// Of each of them: its rows' scores, and the squared deviations of their errors.
     scores: Vec<[f32; ROWS]>,
     squared_errors: Vec<[f32; ROWS]>,
+    /// Blocks are not among them whose rows' scores are all less than this; [`NO_BAR`] where all are.
+    dropped: f32,
 }
 
 impl Round {
@@ -111,6 +113,7 @@ impl Round {
         self.scored.clear();
         self.scores.clear();
         self.squared_errors.clear();
+        self.dropped = NO_BAR;
     }
 
     /// About how many bytes it has.
@@ -134,8 +137,8 @@ impl Round {
         if choice.most <= choice.first || first == NO_BAR {
             return Ok((scored, None));
         }
-        // A row that is not among the best of some is not among those of more.
-        let rows = [most.max(choice.best), choice.best];
+        // A row that is not among the best of some is not among those of more; a further part of them may go on too.
+        let rows = [most.saturating_mul(tuning::MORE_GO_ON).max(choice.best), choice.best];
         let [least_row, best] = order::bars(self.scores.as_flattened(), rows);
         // Of rows of which nothing is known nothing follows.
         let best = if best == UNKNOWN { NO_BAR } else { best };
@@ -172,6 +175,7 @@ impl Round {
             false => shape.block_bytes,
         };
         let (mut scored, mut held, mut squared_errors) = (0, Held::default(), [0.0; ROWS]);
+        let mut dropped = self.dropped;
         for (i, next) in self.next.iter().enumerate() {
             prefetch_ahead(search.store, &self.next, i, needed);
             mrl_memory::reserve(&mut self.scored, 1)?;
@@ -190,9 +194,12 @@ impl Round {
                     self.scored.push(Scored { place, tids: *rows.tids() });
                     self.scores.push(scores);
                     self.squared_errors.push(squared_errors);
+                } else {
+                    dropped = least;
                 }
             })?;
         }
+        self.dropped = dropped;
         Ok(scored)
     }
 
@@ -237,11 +244,12 @@ impl Round {
         }
         let GoingOn { mut waiting, squared_errors } = going_on;
         let squared_error = squared_errors.iter().sum::<f32>() / squared_errors.len().max(1) as f32;
-        let upper = bar + epsilon * squared_error.sqrt();
+        let upper = bar.max(self.dropped) + epsilon * squared_error.sqrt();
         let next = GoOn { rows: rows.saturating_mul(tuning::MORE_GO_ON), ..go_on };
         // Many that are equal are no nearer than those of them that go on. Of no number nothing follows, and where nothing
-        // has gone on nothing more will.
-        let may = bar > NO_BAR && upper.is_finite() && !waiting.is_empty() && next.rows <= most;
+        // has gone on nothing more will. Beyond what was dropped the best are not known any more.
+        let is_known = bar > NO_BAR && bar >= self.dropped;
+        let may = is_known && upper.is_finite() && !waiting.is_empty() && next.rows <= most;
         let rest = (may && !are_equal).then_some(Rest { upper, next });
         let both = waiting.chunks_mut(ROWS_A_PAUSE).zip(squared_errors.chunks(ROWS_A_PAUSE));
         for (rows, squared_errors) in both {
