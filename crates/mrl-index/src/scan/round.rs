@@ -102,7 +102,7 @@ pub(crate) struct Round {
     /// Of each of them: its rows' scores, and the squared deviations of their errors.
     scores: Vec<[f32; ROWS]>,
     squared_errors: Vec<[f32; ROWS]>,
-    /// Blocks are not among them whose rows' scores are all less than this; [`NO_BAR`] where all are.
+    /// Blocks were left out of which all rows have scores less than this; [`NO_BAR`] where none was.
     dropped: f32,
 }
 
